@@ -1,0 +1,275 @@
+"""The loop of a worker: takes in what has come, lets the partitions decide, commits, and hands out executions.
+
+One step does, in this order: outcomes of executions, commands, timers; commands that runs send to other runs; one commit
+for all partitions; and then, because only now everything is durable, replies, results and new executions. A batch is
+greedy: whatever has come while the last one was committed goes into the next one, so an idle worker commits at once and
+a busy one in big groups. Executions that have merely begun wait a moment for their outcome before they are committed.
+
+Everything is bounded: executions by *slots*, work that is ready by *backlog_max* (no new commands are taken above it),
+one step by *batch_max*. Threads other than the loop's own use ``submit``, ``ask`` and ``stop`` only.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AnswerCallback", "Executing", "WorkerLoop"]
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import Protocol
+
+from headrace.adapter import Answer
+from headrace.batch import Batch
+from headrace.commands import ChildEnd, ChildNews, Command, ResumeApplied, RunNode
+from headrace.errors import StoreError
+from headrace.execution import Execution, Outcome
+from headrace.limits import Limits
+from headrace.partition import Partition
+from headrace.plans import Plans
+from headrace_adapters.base.carrier import Carrier
+
+AnswerCallback = Callable[[Answer], None]
+BatchCallback = Callable[[Batch], None]
+
+# Commands of the engine itself, which nobody waits for.
+_SILENT = (RunNode, ChildNews, ChildEnd, ResumeApplied)
+
+# How long executions that have begun may wait for their outcome before their beginning is committed.
+LINGER_MS = 20
+
+
+class Executing(Protocol):
+    """What the loop needs of an executor (``headrace_adapters.execution.Executor``)."""
+
+    @property
+    def in_progress(self) -> int: ...
+    def submit(self, executions: Sequence[Execution]) -> None: ...
+    def cancel(self, tokens: Iterable[int]) -> None: ...
+    def drain(self) -> list[tuple[int, Outcome]]: ...
+
+
+class WorkerLoop:
+    """The partitions of one worker, driven step by step. *clock* gives ms since 1970."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        plans: Plans,
+        executor: Executing,
+        clock: Callable[[], int],
+        limits: Limits,
+        *,
+        slots: int = 1_000,
+        backlog_max: int = 10_000,
+        batch_max: int = 2_000,
+    ) -> None:
+        self._carrier = carrier
+        self._executor = executor
+        self._clock = clock
+        self._slots = slots
+        self._backlog_max = backlog_max
+        self._batch_max = batch_max
+        self.partitions = [
+            # Tokens tell their partition: the remainder of their division by the number of partitions.
+            Partition(number, carrier.reader(number), plans, limits, count(number + carrier.partitions, carrier.partitions))
+            for number in range(carrier.partitions)
+        ]
+        self._commands: deque[tuple[Command, AnswerCallback | None]] = deque()
+        self._questions: deque[Callable[[], None]] = deque()
+        self._answers: dict[str, AnswerCallback] = {}
+        self._request_numbers = count(1)
+        self._taken: list[bytes] = []
+        self._on_commit: list[BatchCallback] = []
+        self._now_ms = 0
+        self._due_ms = 0
+        self._begun_ms: int | None = None
+        self._urgent = False
+        self._next_partition = 0
+        self._wake = threading.Event()
+        self._stopping = False
+        self.stopped: StoreError | None = None
+        self.commits = 0
+
+    # From any thread.
+
+    def submit(self, command: Command, on_answer: AnswerCallback | None = None) -> None:
+        """Take a command over; *on_answer* is called from the loop's thread when what it did is durable."""
+        self._commands.append((command, on_answer))
+        self.wake()
+
+    def ask(self, question: Callable[[], None]) -> None:
+        """Have *question* called in the loop's thread, between two steps."""
+        self._questions.append(question)
+        self.wake()
+
+    def on_commit(self, callback: BatchCallback) -> None:
+        """Call *callback* with every batch once it is durable, from the loop's thread."""
+        self._on_commit.append(callback)
+
+    def wake(self) -> None:
+        """Something has come: look for it at once."""
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Take nothing new and begin nothing; :meth:`run` returns when what runs has finished."""
+        self._stopping = True
+        self.wake()
+
+    # In the loop's thread.
+
+    def open(self) -> None:
+        """Take up what was in progress when the last owner stopped."""
+        self._now_ms = max(self._now_ms, self._clock())
+        for partition in self.partitions:
+            partition.open()
+            partition.plans_changed(self._now_ms)
+
+    def run(self, grace: Callable[[], bool] = lambda: True) -> None:
+        """Step until stopped; then until nothing is in progress any more, or *grace* says that it was long enough."""
+        while not (self._stopping and (not self._executor.in_progress or not grace())):
+            if not self.step():
+                self._wake.wait(self._wait_s())
+        while self._growing():
+            self._commit()
+
+    def step(self) -> bool:
+        """Do what there is to do; whether there was anything."""
+        # Cleared first: what comes from now on wakes the loop again.
+        self._wake.clear()
+        self._now_ms = now_ms = max(self._now_ms, self._clock())
+        while self._questions:
+            self._questions.popleft()()
+        busy = self._take_outcomes(now_ms)
+        if not self._stopping:
+            busy = self._take_commands(now_ms) or busy
+            if now_ms >= self._due_ms:
+                for partition in self.partitions:
+                    partition.advance(now_ms)
+                self._due_ms = min(partition.next_due_ms() for partition in self.partitions)
+                busy = True
+        if busy:
+            self._urgent = True
+        if self._urgent or self._lingered(now_ms):
+            busy = self._commit() or busy
+            self._urgent = False
+        if not self._stopping:
+            busy = self._begin(now_ms) or busy
+        return busy
+
+    def commit_begun(self) -> None:
+        """Commit what has merely begun, without waiting for outcomes any longer."""
+        self._commit()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do but what executors, timers and people will bring."""
+        return (
+            not self._commands
+            and not self._taken
+            and not self._wake.is_set()
+            and all(not partition.backlog for partition in self.partitions)
+            and not self._growing()
+        )
+
+    def _growing(self) -> bool:
+        return bool(self._taken) or any(partition.growing for partition in self.partitions)
+
+    def _wait_s(self) -> float | None:
+        wait_ms = max(0, self._due_ms - self._clock())
+        if self._begun_ms is not None:
+            wait_ms = min(wait_ms, LINGER_MS)
+        return min(wait_ms, 60_000) / 1_000
+
+    def _lingered(self, now_ms: int) -> bool:
+        return self._begun_ms is not None and now_ms - self._begun_ms >= LINGER_MS
+
+    def _take_outcomes(self, now_ms: int) -> bool:
+        outcomes = self._executor.drain()
+        partitions, number = self.partitions, len(self.partitions)
+        for token, outcome in outcomes:
+            partitions[token % number].finished(token, outcome, now_ms)
+        return bool(outcomes)
+
+    def _take_commands(self, now_ms: int) -> bool:
+        room = min(self._batch_max, self._backlog_max - sum(partition.backlog for partition in self.partitions))
+        taken = 0
+        while self._commands and taken < room:
+            command, on_answer = self._commands.popleft()
+            if on_answer is not None and not isinstance(command, _SILENT):
+                request_id = str(next(self._request_numbers))
+                self._answers[request_id] = on_answer
+                command = command._replace(request_id=request_id)
+            self._receive(command, now_ms)
+            taken += 1
+        if taken < room:
+            for job in self._carrier.poll(room - taken):
+                self._receive(job.command, now_ms)
+                self._taken.append(job.position)
+                taken += 1
+        return taken > 0
+
+    def _receive(self, command: Command, now_ms: int) -> None:
+        self.partitions[self._carrier.partition_of(command.run_id)].receive(command, now_ms)
+
+    def _begin(self, now_ms: int) -> bool:
+        executions: list[Execution] = []
+        begun = 0
+        number = len(self.partitions)
+        for offset in range(number):
+            room = self._slots - self._executor.in_progress - len(executions)
+            partition = self.partitions[(self._next_partition + offset) % number]
+            if room > 0 and partition.backlog:
+                begun += partition.backlog
+                executions += partition.begin(room, now_ms)
+                begun -= partition.backlog
+        self._next_partition = (self._next_partition + 1) % number
+        if begun > len(executions):
+            # Built-in nodes are done already: what they decided need not wait.
+            self._urgent = True
+        if executions:
+            self._executor.submit(executions)
+            if self._begun_ms is None:
+                self._begun_ms = now_ms
+        if any(partition.due_sooner(self._due_ms) for partition in self.partitions):
+            self._due_ms = min(partition.next_due_ms() for partition in self.partitions)
+        return begun > 0
+
+    def _commit(self) -> bool:
+        """Make everything that was decided durable, and only then tell of it."""
+        now_ms = self._now_ms
+        self._deliver(now_ms)
+        batches: list[tuple[int, Batch]] = []
+        for partition in self.partitions:
+            batch = partition.take()
+            if batch is not None:
+                batches.append((partition.number, batch))
+        if not batches and not self._taken:
+            return False
+        self._carrier.commit(batches, self._taken, now_ms)
+        self.commits += 1
+        self._taken = []
+        self._begun_ms = None
+        for number, batch in batches:
+            self.partitions[number].committed()
+            for reply in batch.replies:
+                on_answer = self._answers.pop(reply.request_id, None)
+                if on_answer is not None:
+                    on_answer(Answer(reply.outcome, reply.reason))
+            if batch.cancels:
+                self._executor.cancel(batch.cancels)
+            for callback in self._on_commit:
+                callback(batch)
+        self._due_ms = min(partition.next_due_ms() for partition in self.partitions)
+        return True
+
+    def _deliver(self, now_ms: int) -> None:
+        """Hand over what runs say to other runs, until nobody says anything more: all of it is one commit."""
+        delivered = True
+        while delivered:
+            delivered = False
+            for partition in self.partitions:
+                for command in partition.published():
+                    delivered = True
+                    self._receive(command, now_ms)

@@ -1,0 +1,1 @@
+"""One machine, one key-value store: what the adapters ``memory`` and ``embedded`` share. See ``README.md`` beside this."""

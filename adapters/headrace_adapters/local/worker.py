@@ -1,0 +1,132 @@
+"""A worker on the store of one machine: the loop in a thread of its own, and an executor for the nodes."""
+
+from __future__ import annotations
+
+__all__ = ["LocalWorker", "Settings"]
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from headrace.adapter import Client, Worker
+from headrace.app import App
+from headrace.errors import HeadraceError, StoreError
+from headrace.limits import Limits
+from headrace.plans import Plans
+from headrace_adapters.base import WorkerLoop
+from headrace_adapters.execution import Executor
+from headrace_adapters.local.carrier import LocalCarrier, save_blueprints, stored_blueprints
+from headrace_adapters.local.client import LocalClient
+from headrace_adapters.local.layout import KeyValueStore
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a local worker works. *slots*: executions at once; *threads_max* of them in threads."""
+
+    partitions: int = 4
+    slots: int = 1_000
+    threads_max: int = 16
+    processes_max: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+
+def now_ms() -> int:
+    """The time on this machine's clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def load_plans(app: App, store: KeyValueStore) -> Plans:
+    """The blueprints that the store knows and those of the app, which are kept from now on."""
+    plans = Plans(app.registry)
+    for blueprint in stored_blueprints(store):
+        plans.add(blueprint)
+    save_blueprints(store, [blueprint for blueprint in app.blueprints if plans.add(blueprint)])
+    return plans
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class LocalWorker(Worker):
+    """*open_store* gives the store, and raises :class:`StoreError` when that cannot be used."""
+
+    def __init__(
+        self,
+        app: App,
+        open_store: Callable[[], KeyValueStore],
+        settings: Settings,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._app = app
+        self._open_store = open_store
+        self._settings = settings
+        self._clock = clock
+        self._thread: threading.Thread | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._grace_ends: float | None = None
+        self._error: BaseException | None = None
+
+    async def start(self) -> Client:
+        """Open the store, take up what was in progress, and work."""
+        settings = self._settings
+        store = self._open_store()
+        try:
+            plans = load_plans(self._app, store)
+            carrier = LocalCarrier(store, settings.limits, settings.partitions)
+        except BaseException:
+            store.close()
+            raise
+        self._executor = Executor(
+            self._app.registry,
+            dependencies=self._app.dependencies,
+            threads_max=settings.threads_max,
+            processes_max=settings.processes_max,
+            limits=settings.limits,
+            wake=lambda: self._loop.wake(),  # noqa: PLW0108 (the loop comes after its executor)
+        )
+        self._loop = WorkerLoop(carrier, plans, self._executor, self._clock, settings.limits, slots=settings.slots)
+        self.client = LocalClient(store, carrier.partitions, plans, self._clock, self._loop)
+        self._ended = asyncio.get_running_loop().create_future()
+        self._carrier = carrier
+        self._thread = threading.Thread(target=self._work, name="headrace-loop", daemon=True)
+        self._thread.start()
+        return self.client
+
+    def _work(self) -> None:
+        assert self._ended is not None
+        here, ended = self._ended.get_loop(), self._ended
+        try:
+            self._loop.open()
+            self._loop.run(lambda: self._grace_ends is None or time.monotonic() < self._grace_ends)
+        except BaseException as error:  # noqa: BLE001 (``failed`` raises it)
+            self._error = error
+        finally:
+            self._executor.close(0.5)
+            try:
+                self._carrier.close()
+            except HeadraceError as error:
+                self._error = self._error or error
+            if not here.is_closed():
+                here.call_soon_threadsafe(_done, ended)
+
+    async def stop(self, grace_s: float = 10.0) -> None:
+        """Take nothing new, let what runs finish within *grace_s*, commit, and let go of the store."""
+        if self._thread is None:
+            return
+        self._grace_ends = time.monotonic() + grace_s
+        self._loop.stop()
+        await self.failed()
+
+    async def failed(self) -> None:
+        """Wait until the worker has stopped; raises what it died of."""
+        assert self._ended is not None, "the worker was not started"
+        await asyncio.shield(self._ended)
+        error = self._error
+        self.client.stop(error if isinstance(error, StoreError) else None)
+        if error is not None:
+            raise error

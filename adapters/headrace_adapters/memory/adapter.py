@@ -1,0 +1,43 @@
+"""The adapter ``memory:``."""
+
+from __future__ import annotations
+
+__all__ = ["MemoryAdapter", "open_adapter"]
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.adapter import Adapter, Client, Worker
+from headrace.app import App
+from headrace_adapters.local.carrier import fixed_partitions
+from headrace_adapters.local.client import LocalClient
+from headrace_adapters.local.settings import local_settings
+from headrace_adapters.local.worker import LocalWorker, load_plans, now_ms
+from headrace_adapters.memory.store import MemoryStore
+
+
+class MemoryAdapter(Adapter):
+    """The runs live as long as this object, over any number of workers one after the other."""
+
+    def __init__(self, app: App, settings: Mapping[str, Any]) -> None:
+        self._app = app
+        self._settings = local_settings(settings)
+        self.store = MemoryStore()
+
+    def worker(self) -> Worker:
+        """A worker on the store of this object."""
+        return LocalWorker(self._app, lambda: self.store, self._settings)
+
+    async def client(self) -> Client:
+        """Look at the records without a worker."""
+        partitions = fixed_partitions(self.store, self._settings.partitions)
+        return LocalClient(self.store, partitions, load_plans(self._app, self.store), now_ms, None)
+
+
+def open_adapter(
+    app: App,
+    url: str,  # noqa: ARG001 (there is nothing more in it)
+    settings: Mapping[str, Any],
+) -> Adapter:
+    """Open ``memory:``."""
+    return MemoryAdapter(app, settings)

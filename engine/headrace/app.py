@@ -1,0 +1,430 @@
+"""An app: flows, the functions behind them, and where their runs are carried.
+
+An :class:`App` is what programs, workers and the command line have in common. Its name is also the prefix of its
+topics. Where the work is carried is a URL (``memory:``, ``embedded:./data``, ``kafka://host:9092``); the adapter is
+found by the URL's scheme among the entry points of group ``headrace.adapters``, so the engine imports none. An entry
+point is a callable ``open_adapter(app, url, settings) -> Adapter``; *settings* are those that somebody has set, by name.
+
+What is in an app is looked at when it is connected, so flows may be added first and written afterwards. A process that
+only starts runs and asks for results needs the name alone: ``App("orders")``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["App", "Handle", "run_in_memory"]
+
+import asyncio
+import base64
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any, Final, cast, overload
+
+from headrace import commands as c
+from headrace.adapter import Adapter, Answer, Client, RunResult
+from headrace.blueprint import Blueprint, fingerprint, from_json
+from headrace.builder import Flow
+from headrace.errors import CommandRefused, DefinitionError, StoreError, ValueRefused
+from headrace.limits import ID_BYTES_MAX, Limits
+from headrace.registry import Registry
+from headrace.validation import check
+from headrace.values import encode, encode_text
+
+DEFAULT_URL: Final = "embedded:./data"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class App:
+    """Flows under one name, to be carried together.
+
+    *dependencies* are what nodes find in ``ctx.dependencies``: clients, pools, settings, by name.
+    """
+
+    def __init__(self, name: str, dependencies: Mapping[str, Any] | None = None) -> None:
+        """Raises :class:`~headrace.errors.DefinitionError` when *name* cannot begin the names of topics."""
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise DefinitionError(
+                f"an app cannot be called {name!r}: its name begins the names of its topics, so it has 1 to 200 "
+                "letters, digits, dots, underscores and hyphens"
+            )
+        self.name = name
+        self.dependencies: Mapping[str, Any] = dict(dependencies or {})
+        self._added: list[Flow | Blueprint] = []
+        self._own = Registry()
+        self._clients: list[_Connection] = []
+
+    # What is in it.
+
+    def add(
+        self,
+        flow: Flow | Blueprint | Mapping[str, Any],
+        implementations: Mapping[str, Callable[..., Any]] | Registry | None = None,
+    ) -> App:
+        """Add a flow, with its functions and its subflows, or a blueprint (as such or in its JSON form).
+
+        The newest version of a flow is the one that was added last. Gives the app back, for chains. Raises
+        :class:`~headrace.errors.DefinitionError` when *flow* has not the shape of a blueprint, or when a key of
+        *implementations* means something else already.
+        """
+        if isinstance(implementations, Registry):
+            self._own.merge(implementations)
+        else:
+            for key, function in (implementations or {}).items():
+                self._own.add(key, function)
+        if isinstance(flow, Mapping):
+            flow = from_json(flow)
+        if not isinstance(flow, Flow | Blueprint):
+            raise DefinitionError(f"add takes a Flow, a Blueprint or its JSON form, not {type(flow).__name__}")
+        if not any(flow is known for known in self._added):
+            self._added.append(flow)
+        return self
+
+    def register(self, key: str, function: Callable[..., Any], *, cpu_bound: bool = False) -> App:
+        """Say what *key* stands for in the ``uses`` of blueprints; see :meth:`headrace.registry.Registry.add`."""
+        self._own.add(key, function, cpu_bound=cpu_bound)
+        return self
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """Every flow that was added as such, and those below them, each once."""
+        found: dict[int, Flow] = {}
+        for added in self._added:
+            if isinstance(added, Flow):
+                found |= {id(flow): flow for flow in added.family()}
+        return tuple(found.values())
+
+    @property
+    def registry(self) -> Registry:
+        """What the keys of all flows stand for. Raises :class:`~headrace.errors.DefinitionError` where two differ."""
+        registry = Registry()
+        registry.merge(self._own)
+        for flow in self.flows:
+            registry.merge(flow.registry)
+        return registry
+
+    @property
+    def blueprints(self) -> tuple[Blueprint, ...]:
+        """Every version of every flow, subflows included, as it is now; the newest one of a flow is the last.
+
+        Raises :class:`~headrace.errors.DefinitionError` where two that differ have the same id and version.
+        """
+        found: dict[tuple[str, str], Blueprint] = {}
+        for added in self._added:
+            # A flow goes behind its subflows, though a version that is added again keeps its place.
+            family = [added] if isinstance(added, Blueprint) else [it.to_blueprint() for it in reversed(added.family())]
+            for blueprint in family:
+                known = found.setdefault((blueprint.id, blueprint.version), blueprint)
+                if known is not blueprint and fingerprint(known) != fingerprint(blueprint):
+                    raise DefinitionError(
+                        f"app {self.name!r} has two different flows {blueprint.id!r} of version {blueprint.version!r}: "
+                        "give one of them another id, or the newer one another version"
+                    )
+        return tuple(found.values())
+
+    # Where it is carried.
+
+    def open(self, url: str | None = None, settings: Mapping[str, Any] = _NONE) -> Adapter:
+        """The adapter for *url*; what is not given comes from the environment and the config file.
+
+        Raises :class:`~headrace.errors.DefinitionError` for a scheme that no installed adapter has.
+        """
+        url, settings = _resolve(url, settings)
+        scheme = _SCHEME.match(url)
+        installed = {point.name: point for point in entry_points(group="headrace.adapters")}
+        if scheme is None or scheme[1].lower() not in installed:
+            named = ", ".join(f"{name}:" for name in sorted(installed)) or "none at all"
+            what = f"the scheme {scheme[1] + ':'!r}" if scheme else f"{url!r}, which is no URL,"
+            raise DefinitionError(
+                f"no adapter is installed for {what} and so nothing can carry the work; installed are: {named}"
+            )
+        return cast("Adapter", installed[scheme[1].lower()].load()(self, url, settings))
+
+    @asynccontextmanager
+    async def connect(self, url: str | None = None, **settings: Any) -> AsyncIterator[Client]:
+        """Reach the running worker, or what it left: within this, :meth:`start` and handles can be used.
+
+        Without *url* it is ``HEADRACE_URL``, the config file's, or ``embedded:./data``.
+        """
+        client = await self.open(url, settings).client()
+        connection = self._enter(client, settings)
+        try:
+            yield client
+        finally:
+            self._clients.remove(connection)
+            await client.close()
+
+    @asynccontextmanager
+    async def work(self, url: str | None = None, *, grace_s: float = 10.0, **settings: Any) -> AsyncIterator[Client]:
+        """Work in this process as long as the block lasts, then stop within *grace_s*; also as :meth:`connect`.
+
+        What the worker dies of, if it does, is raised in the block.
+        """
+        worker = self.open(url, settings).worker()
+        client = await worker.start()
+        connection = self._enter(client, settings)
+        block = asyncio.current_task()
+        assert block is not None
+        watch = asyncio.create_task(worker.failed())
+        # A block that awaits a result would wait for ever when nobody works any more.
+        watch.add_done_callback(lambda task: block.cancel() if _error_of(task) is not None else None)
+        try:
+            yield client
+        except asyncio.CancelledError:
+            error = _error_of(watch)
+            if error is None:
+                raise
+            block.uncancel()
+            raise error from None
+        finally:
+            watch.cancel()
+            self._clients.remove(connection)
+            try:
+                # Whoever waits at this client still gets what the worker finishes in its grace.
+                await worker.stop(grace_s)
+            finally:
+                await client.close()
+
+    def _enter(self, client: Client, settings: Mapping[str, Any]) -> _Connection:
+        connection = _Connection(self, client, settings.get("value_bytes_max") or Limits().value_bytes_max)
+        self._clients.append(connection)
+        return connection
+
+    def _connection(self) -> _Connection:
+        if not self._clients:
+            raise DefinitionError(
+                f"app {self.name!r} is not connected: do this within 'async with app.connect():', or within "
+                "'async with app.work():', which works in this process too"
+            )
+        return self._clients[-1]
+
+    @property
+    def client(self) -> Client:
+        """The client of the innermost :meth:`connect` or :meth:`work`."""
+        return self._connection().client
+
+    # What is done with it.
+
+    async def start(
+        self,
+        flow: str | Flow,
+        input: Any = None,  # noqa: A002
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> Handle:
+        """Start a run of *flow* (or of the newest version, without *version*); durable when this returns.
+
+        A *run_id* that is known already changes nothing: the handle is that of the run which has it, and its ``answer``
+        says so. Raises :class:`~headrace.errors.BlueprintInvalid` where the flow of this app cannot run,
+        :class:`~headrace.errors.DefinitionError` where the app has flows and not this one,
+        :class:`~headrace.errors.ValueRefused` for an input, a context or an id that cannot be used, and
+        :class:`~headrace.errors.CommandRefused` when the worker refuses.
+        """
+        connection = self._connection()
+        flow_id = flow.id if isinstance(flow, Flow) else flow
+        command = c.Start(
+            _checked_id("the id of a run", _new_run_id() if run_id is None else run_id),
+            _checked_id("the id of a flow", flow_id),
+            version,
+            connection.encode(input, "the input"),
+            {key: connection.encode(value, f"context value {key!r}") for key, value in (context or {}).items()},
+        )
+        connection.check_startable(flow_id, version)
+        answer = await connection.client.submit(command)
+        if answer.outcome == "refused":
+            raise CommandRefused(f"run {command.run_id!r} was not started: {answer.reason}")
+        return Handle(self, command.run_id, answer)
+
+    def handle(self, run_id: str) -> Handle:
+        """A handle of a run that somebody started, known or not."""
+        return Handle(self, _checked_id("the id of a run", run_id))
+
+    def __repr__(self) -> str:
+        return f"<App {self.name!r}, {len(self._added)} flows>"
+
+
+class Handle:
+    """One run, to be asked and told things while its app is connected.
+
+    Commands give the :class:`~headrace.adapter.Answer` that says how they were taken, once that is durable; one that
+    does not fit the run's state changes nothing, and its answer says why.
+    """
+
+    __slots__ = ("_app", "answer", "run_id")
+
+    def __init__(self, app: App, run_id: str, answer: Answer | None = None) -> None:
+        self._app = app
+        self.run_id = run_id
+        self.answer = answer
+        """How the start was taken, where this handle comes from one: ``applied``, ``duplicate`` or ``accepted``."""
+
+    @overload
+    async def result(self, timeout_s: None = None) -> RunResult: ...
+    @overload
+    async def result(self, timeout_s: float) -> RunResult | None: ...
+    async def result(self, timeout_s: float | None = None) -> RunResult | None:
+        """The final result; None when *timeout_s* is over before there is one (0 asks without waiting).
+
+        Raises :class:`~headrace.errors.StoreError` where it would wait for ever, because nobody works.
+        """
+        result = await self._app.client.result(self.run_id, timeout_s)
+        if result is None and timeout_s is None:
+            raise StoreError(f"run {self.run_id!r} has not ended, and nobody works on it: start a worker and ask again")
+        return result
+
+    async def status(self) -> dict[str, Any] | None:
+        """The run as people look at it (see ``headrace.view``); None where nothing is known of it."""
+        return await self._app.client.status(self.run_id)
+
+    def events(self, follow: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """What happened so far, in sequence; with *follow* also what happens, until the run ends."""
+        return self._app.client.events(self.run_id, follow=follow)
+
+    async def cancel(self, reason: str = "") -> Answer:
+        """End the run as cancelled."""
+        return await self._app.client.submit(c.Cancel(self.run_id, reason))
+
+    async def pause(self, reason: str = "") -> Answer:
+        """Start nothing new."""
+        return await self._app.client.submit(c.Pause(self.run_id, reason))
+
+    async def unpause(self) -> Answer:
+        """Go on after a pause."""
+        return await self._app.client.submit(c.Unpause(self.run_id))
+
+    async def resume(self, node: str, action: str | None = None, output: Any = None, key: str | None = None) -> Answer:
+        """Answer the wait *node* (by its path, where it is in a child run) with *output*; *action* selects the edges.
+
+        A second resume with the same idempotency *key* changes nothing.
+        """
+        connection = self._app._connection()
+        encoded = connection.encode(output, "the output of a resume")
+        return await connection.client.submit(c.Resume(self.run_id, node, action, encoded, key))
+
+    async def signal(self, event: str, payload: Any = None) -> Answer:
+        """Tell the run and its children that *event* happened; kept for the first wait that asks, where none does."""
+        connection = self._app._connection()
+        encoded = connection.encode(payload, "the payload of a signal")
+        return await connection.client.submit(c.Signal(self.run_id, event, encoded))
+
+    def __repr__(self) -> str:
+        return f"<Handle of run {self.run_id!r}>"
+
+
+class _Connection:
+    """A client, with what was in the app when it was connected."""
+
+    def __init__(self, app: App, client: Client, value_bytes_max: int) -> None:
+        self.client = client
+        self._app_name = app.name
+        self._value_bytes_max = value_bytes_max
+        self._implementations = frozenset(app.registry.keys())
+        self._versions = {(blueprint.id, blueprint.version): blueprint for blueprint in app.blueprints}
+        self._newest = {blueprint.id: blueprint for blueprint in self._versions.values()}
+        self._startable: set[tuple[str, str | None]] = set()
+
+    def encode(self, value: Any, what: str) -> bytes:
+        return encode(value, bytes_max=self._value_bytes_max, what=what)
+
+    def check_startable(self, flow_id: str, version: str | None) -> None:
+        """Refuse what could never run with this app. One that has no flows leaves that to its worker."""
+        if not self._versions or (flow_id, version) in self._startable:
+            return
+        blueprint = self._versions.get((flow_id, version)) if version else self._newest.get(flow_id)
+        if blueprint is None:
+            named = f"{flow_id!r} of version {version!r}" if version and flow_id in self._newest else f"{flow_id!r}"
+            known = ", ".join(f"{known!r} (version {version!r})" for known, version in sorted(self._versions))
+            raise DefinitionError(f"app {self._app_name!r} has no flow {named}; it has {known}")
+        for member in self._family(blueprint):
+            check(member, implementations=self._implementations, blueprints=self._newest)
+        self._startable.add((flow_id, version))
+
+    def _family(self, blueprint: Blueprint) -> list[Blueprint]:
+        """The blueprint and those of all its subflows, as far as they are known."""
+        found = {blueprint.id: blueprint}
+        waiting = [blueprint]
+        while waiting:
+            for node in waiting.pop().nodes:
+                child = self._newest.get(str(node.params.get("blueprintId"))) if node.uses == "subflow" else None
+                if child is not None and child.id not in found:
+                    found[child.id] = child
+                    waiting.append(child)
+        return list(found.values())
+
+
+async def run_in_memory(
+    flow: Flow,
+    input: Any = None,  # noqa: A002
+    *,
+    context: Mapping[str, Any] | None = None,
+    dependencies: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+    timeout_s: float | None = None,
+) -> RunResult:
+    """Run *flow* in memory, to its end; the result's ``unwrap()`` gives the output or raises what went wrong.
+
+    A run that takes longer than *timeout_s* is cancelled. Raises :class:`~headrace.errors.DefinitionError` where the
+    run waits and nobody could ever answer, since nobody else knows of it.
+    """
+    app = App("memory", dependencies).add(flow)
+    async with app.work("memory:"):
+        handle = await app.start(flow.id, input, run_id=run_id, context=context)
+        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        while True:
+            left_s = None if deadline is None else deadline - asyncio.get_running_loop().time()
+            if left_s is not None and left_s <= 0:
+                await handle.cancel(f"the run took longer than {timeout_s} s")
+                return await handle.result()
+            result = await handle.result(min(_LOOK_S, left_s or _LOOK_S))
+            if result is not None:
+                return result
+            _refuse_to_wait(flow, await handle.status())
+
+
+# How often a run in memory is looked at whether it waits for somebody who cannot come.
+_LOOK_S: Final = 0.25
+
+
+def _refuse_to_wait(flow: Flow, status: Mapping[str, Any] | None) -> None:
+    if status is None or status["status"] != "awaiting" or any("due" in node for node in status["nodes"]):
+        return
+    # A child's timeouts are its own, so of a run with children it is not known that nothing will happen.
+    if not any(node["state"] == "child" for node in status["nodes"]):
+        raise DefinitionError(
+            f"flow {flow.id!r} waits at {', '.join(status['awaiting'])} and nobody can answer a run in memory: give "
+            "the wait a timeout, or use 'async with app.work(): handle = await app.start(...)' and its resume or signal"
+        )
+
+
+def _resolve(url: str | None, settings: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """URL and settings from the argument, the environment and the config file, in this order.
+
+    Who reads config files is found by entry point too, because the engine reads none.
+    """
+    for point in entry_points(group="headrace.settings"):
+        return cast("tuple[str, Mapping[str, Any]]", point.load()(url, settings))
+    return url or os.environ.get("HEADRACE_URL") or DEFAULT_URL, settings
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
+
+
+def _new_run_id() -> str:
+    return base64.b32encode(os.urandom(15)).decode("ascii").lower()
+
+
+def _checked_id(what: str, value: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueRefused(f"{what} is text that is not empty, not {value!r}")
+    size = len(encode_text(value)) - 2
+    if size > ID_BYTES_MAX:
+        raise ValueRefused(f"{what} has {size} bytes and the limit is {ID_BYTES_MAX}: give a shorter one")
+    return value

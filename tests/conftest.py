@@ -1,0 +1,73 @@
+"""Options that every test may read; no client of any technology is imported here.
+
+*--seed* makes a random run repeatable: it feeds hypothesis and the simulations, and is printed at the start and again
+when something failed. *--scenarios* and *--adapter* are registered here, not beside the scenarios, because pytest
+reads options only from the outermost conftest of what it is asked to run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+SEED_ENVIRONMENT = "HEADRACE_SEED"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("headrace")
+    group.addoption(
+        "--seed",
+        type=int,
+        default=None,
+        metavar="N",
+        help=f"seed of everything random (default: {SEED_ENVIRONMENT}, else drawn and printed)",
+    )
+    group.addoption(
+        "--scenarios",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="run the scenario files of this folder instead of the project's own",
+    )
+    group.addoption(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run scenarios on this adapter only (may be given several times)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the seed before hypothesis' own plugin reads its option."""
+    if config.option.seed is None:
+        from_environment = os.environ.get(SEED_ENVIRONMENT, "")
+        if from_environment and not from_environment.isdecimal():
+            raise pytest.UsageError(f"{SEED_ENVIRONMENT} must be a whole number, not {from_environment!r}")
+        config.option.seed = int(from_environment) if from_environment else random.SystemRandom().randrange(2**32)
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(config.option.seed)
+    # A deadline per example measures the machine; print_blob gives the line that repeats one failing example.
+    hypothesis.settings.register_profile("headrace", deadline=None, derandomize=False, print_blob=True)
+    hypothesis.settings.load_profile("headrace")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"headrace: --seed {config.option.seed}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say the seed again beside the failures: the header may be far up, and -q leaves it out."""
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        terminalreporter.write_line(f"headrace: repeat with --seed {config.option.seed}")
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this session."""
+    return int(request.config.getoption("--seed"))

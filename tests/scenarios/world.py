@@ -1,0 +1,183 @@
+"""One worker, one scripted executor and virtual time, driven step by step; with the checks that hold always."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from headrace_topics.results_record import decode_result
+
+from headrace import events as e
+from headrace.adapter import Answer, RunResult
+from headrace.apply import apply
+from headrace.batch import Batch
+from headrace.blueprint import from_json
+from headrace.commands import Command
+from headrace.execution import NO_ITEM
+from headrace.limits import Limits
+from headrace.plans import Plans
+from headrace.ports import Ended
+from headrace.state import RunState
+from headrace.values import decode
+from headrace.waits import open_waits
+from headrace_adapters.base import WorkerLoop
+from headrace_adapters.local.layout import RESULT
+from headrace_topics.events_record import decode_events, encode_events
+from headrace_topics.names import run_prefix
+from headrace_topics.state_records import encode_part, run_parts
+
+from .backends import Backend
+from .scripted import Script, ScriptedExecutor
+
+START_MS = 1_700_000_000_000
+FINAL = (e.RunCompleted, e.RunFailed, e.RunCancelled)
+
+
+def snapshot(state: RunState) -> dict[str, Any]:
+    """Everything of a run's state, as bytes where it is recorded and as numbers where it is derived."""
+    parts = {part: encode_part(state, part) for part in run_parts(state)}
+    joins = {
+        node: (dict(join.arrived), dict(join.dead), dict(join.failed))
+        for node, join in state.joins.items()
+        if join.arrived or join.dead or join.failed
+    }
+    return {
+        "parts": parts,
+        "context": dict(state.context),
+        "seq": state.seq,
+        "counters": (state.open, state.waiting, state.active),
+        "joins": joins,
+        "ended": state.ended,
+    }
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any], what: str) -> None:
+    """Compare two snapshots, and say where they differ."""
+    for name, value in one.items():
+        assert value == other[name], f"{what}, {name}: {value} is not {other[name]}"
+
+
+class World:
+    """A worker that can be stepped, killed and asked."""
+
+    def __init__(self, backend: Backend, blueprints: list[dict[str, Any]], script: Script) -> None:
+        self._backend = backend
+        self._script = script
+        self._blueprints = blueprints
+        self.now_ms = START_MS
+        self.folded: dict[str, RunState] = {}
+        self.finals: Counter[str] = Counter()
+        self.outputs: dict[str, Any] = {}
+        self.skipped: set[str] = set()
+        self._open()
+
+    def _open(self) -> None:
+        plans = Plans(self._script._behaviours)
+        for blueprint in self._blueprints:
+            plans.add(from_json(blueprint))
+        self.executor = ScriptedExecutor(self._script)
+        self.carrier = self._backend.carrier()
+        self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, Limits())
+        self.loop.on_commit(self._committed)
+        self.loop.open()
+
+    # Driving.
+
+    def submit(self, command: Command) -> Answer:
+        """Hand a command over, and step until it is answered."""
+        answers: list[Answer] = []
+        self.loop.submit(command, answers.append)
+        for _ in range(1_000):
+            if answers:
+                return answers[0]
+            self.loop.step()
+        raise AssertionError(f"{command} was not answered")
+
+    def settle(self) -> None:
+        """Step until nothing changes any more without the operator."""
+        for _ in range(100_000):
+            if self.loop.step():
+                continue
+            if not self.executor.pass_time():
+                self.loop.commit_begun()
+                if self.loop.idle:
+                    return
+        raise AssertionError("the world does not come to rest")
+
+    def advance(self, by_ms: int) -> None:
+        """Let virtual time pass."""
+        self.now_ms += by_ms
+
+    def crash(self) -> None:
+        """The worker dies without warning, and another one takes over."""
+        self._backend.die()
+        self._open()
+
+    # Looking.
+
+    def run(self, run_id: str) -> RunState | Ended | None:
+        """A run, from the partition that owns it."""
+        return self.loop.partitions[self.carrier.partition_of(run_id)].run(run_id)
+
+    def status(self, run_id: str) -> str:
+        """The visible state of a run."""
+        run = self.run(run_id)
+        assert run is not None, f"there is no run {run_id}"
+        return run.status
+
+    def awaited(self, run_id: str) -> list[str]:
+        """The paths of the open waits."""
+        run = self.run(run_id)
+        return [path for path, _ in open_waits(run)] if isinstance(run, RunState) else []
+
+    def context(self, run_id: str) -> dict[str, Any]:
+        """The context of a run, also after its end."""
+        run = self.run(run_id)
+        if isinstance(run, RunState):
+            return {key: decode(value) for key, value in run.context.items()}
+        return self.result(run_id).context
+
+    def result(self, run_id: str) -> RunResult:
+        """The final result, from its record."""
+        record = self._backend.store.get(RESULT + run_prefix(run_id))
+        assert record is not None, f"run {run_id} has no result"
+        return decode_result(record)
+
+    # What holds after every commit.
+
+    def _committed(self, batch: Batch) -> None:
+        for run_id, change in batch.runs.items():
+            self._check_fold(run_id, change.first_seq, change.events, change.state)
+            if not change.state.ended:
+                stored = self.carrier.reader(self.carrier.partition_of(run_id)).load(run_id)
+                assert isinstance(stored, RunState)
+                assert_same(snapshot(stored), snapshot(change.state), "store == live state")
+
+    def _check_fold(self, run_id: str, first_seq: int, decisions: Any, live: RunState) -> None:
+        record = encode_events(run_id, first_seq, decisions)
+        folded = self.folded.setdefault(run_id, RunState(run_id))
+        for seq, _, event in decode_events(record):
+            assert seq == folded.seq + 1, "events have no gap"
+            assert not folded.ended, "nothing happens after the end"
+            apply(folded, event)
+            self._note(run_id, event)
+        assert_same(snapshot(folded), snapshot(live), "folded events == live state")
+
+    def _note(self, run_id: str, event: e.Event) -> None:
+        if isinstance(event, FINAL):
+            self.finals[run_id] += 1
+            assert self.finals[run_id] == 1, f"run {run_id} has two final states"
+        elif isinstance(event, e.NodeCompleted) and event.item == NO_ITEM:
+            self.outputs[event.node] = decode(event.output)
+        elif isinstance(event, e.NodeSkipped):
+            self.skipped.add(event.node)
+
+    def check_end(self) -> None:
+        """When all runs have ended, the store holds nothing of them but their dedup markers, results and history."""
+        for key, value in self._backend.store.scan(b""):
+            space = key[:1]
+            assert space not in b"CXAPJD", f"left in the store: {key!r} {value[:200]!r}"
+            if space == b"H":
+                assert b'"ended"' in value, f"a run that has not ended is left: {key!r}"
+            elif space == b"T":
+                assert key.endswith(b',"",-1]'), f"a timer is left: {key!r}"
