@@ -12,7 +12,7 @@ __all__ = ["Settings", "load_settings", "resolve", "shown_url"]
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +78,11 @@ class Settings(BaseSettings):
         """Arguments, then the environment, then the config file."""
         return init_settings, env_settings, _ConfigFile(settings_cls)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Fields as they may be printed or logged."""
+        for name, value in super().__repr_args__():
+            yield name, shown_url(value) if name == "url" else value
+
     def for_adapter(self) -> dict[str, Any]:
         """What somebody has set, by the names that adapters know."""
         left_out = _NOT_FOR_ADAPTERS if "://" in self.url else _NOT_FOR_ADAPTERS | _FOR_SERVERS
@@ -136,14 +141,14 @@ def _read_config() -> dict[str, Any]:
 def _problem(problem: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if name in given:
-        source = "as it was given"
+        source = "(as it was given)"
     elif PREFIX + name.upper() in os.environ:
-        source = f"in the environment ({PREFIX}{name.upper()})"
+        source = f"(environment: {PREFIX}{name.upper()})"
     else:
-        source = f"in the config file ({os.environ.get(CONFIG_VARIABLE) or CONFIG})"
+        source = f"(config file: {os.environ.get(CONFIG_VARIABLE) or CONFIG})"
     if problem["type"] == "extra_forbidden":
-        return f"there is no setting {name!r}, {source}; there are {', '.join(Settings.model_fields)}"
+        return f"there is no setting {name!r} {source}; there are {', '.join(Settings.model_fields)}"
     field = Settings.model_fields.get(name)
     shown = "" if field is not None and "SecretStr" in str(field.annotation) else f" is {problem['input']!r}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"setting {name!r}{shown}, {source}, and cannot be: {message[:1].lower()}{message[1:]}"
+    return f"setting {name!r}{shown} {source}: {message[:1].lower()}{message[1:]}"

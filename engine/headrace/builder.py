@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
+from headrace.adapter import RunResult
 from headrace.blueprint import Blueprint, from_json, to_json
 from headrace.errors import BlueprintInvalid, DefinitionError, Problem
 from headrace.registry import Registry
@@ -321,6 +322,23 @@ class Flow:
         if not all(problem.warning for problem in problems):
             raise BlueprintInvalid(self.id, problems)
         return problems
+
+    async def run(
+        self,
+        input: Any = None,  # noqa: A002
+        *,
+        context: Mapping[str, Any] | None = None,
+        dependencies: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Run the flow in memory, to its end; see :func:`headrace.app.run_in_memory`."""
+        # An app is made of flows, so the module of flows cannot import it at its top.
+        from headrace.app import run_in_memory
+
+        return await run_in_memory(
+            self, input, context=context, dependencies=dependencies, run_id=run_id, timeout_s=timeout_s
+        )
 
     def family(self) -> tuple[Flow, ...]:
         """This flow and all below it, each once; raises DefinitionError where two different ones share an id."""

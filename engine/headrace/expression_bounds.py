@@ -54,6 +54,9 @@ CONSTANT: Monomial = ()
 _MONOMIALS_MAX = 400
 _POWER_MAX = 64
 
+# Repeated squaring gives numbers of millions of digits; beyond every limit they need not be told apart.
+_SATURATED = 1 << 64
+
 
 class TooComplex(Exception):
     """Raised when the formula itself grows beyond use; its expression is refused."""
@@ -172,6 +175,8 @@ def _times(left: Monomial, right: Monomial) -> Monomial:
 def _checked(poly: Poly) -> Poly:
     if len(poly) > _MONOMIALS_MAX or any(power > _POWER_MAX for monomial in poly for _, power in monomial):
         raise TooComplex
+    if any(factor > _SATURATED for factor in poly.values()):
+        return {monomial: min(factor, _SATURATED) for monomial, factor in poly.items()}
     return poly
 
 

@@ -82,9 +82,7 @@ def _id_problems(blueprint: Blueprint) -> Iterator[Problem]:
         seen.add(node.id)
 
 
-def _incoming(
-    blueprint: Blueprint, nodes: Mapping[str, NodeSpec], bodies: Mapping[str, frozenset[str]]
-) -> dict[str, int]:
+def _incoming(blueprint: Blueprint, nodes: Mapping[str, NodeSpec], bodies: Mapping[str, frozenset[str]]) -> dict[str, int]:
     """The number of edges that a join of each node counts: those from the end of a loop's body join nothing."""
     counts: dict[str, int] = {}
     for edge in blueprint.edges:

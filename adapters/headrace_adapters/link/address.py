@@ -30,7 +30,7 @@ import stat
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from headrace.errors import StoreError, StoreFull, StoreLocked
 
@@ -56,6 +56,10 @@ class Address(NamedTuple):
     socket: str
     version: str
     protocol: int
+
+    def path(self, folder: Path) -> str:
+        """Where the socket of the worker of *folder* is."""
+        return os.fspath(folder.resolve() / self.socket)
 
 
 def installed_version() -> str:
@@ -105,12 +109,15 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self._file = folder.resolve() / ADDRESS_NAME
         self.path = socket_path(folder)
-        self._private = self.path.parent != self._file.parent
+        # A file whose descriptor is open keeps its number, so what has the number of ours is ours.
         self._marks: dict[Path, tuple[int, int]] = {}
+        self._written: BinaryIO | None = None
+        self._is_private = False
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            if self._private:
+            if self.path.parent != self._file.parent:
                 _make_private(self.path.parent)
+                self._is_private = True
             self._bind(folder)
             self._write()
         except BaseException as error:
@@ -124,17 +131,22 @@ class Place:
             ) from error
 
     def leave(self) -> None:
-        """Close the socket and take away what is still ours; a second call does nothing."""
+        """Withdraw, and close the socket; a second call does nothing."""
+        self.withdraw()
         self.socket.close()
+
+    def withdraw(self) -> None:
+        """Take away the files that are still ours, so that nobody comes; the socket stays open."""
         for path, mark in self._marks.items():
-            # A successor may have replaced it already.
             with contextlib.suppress(OSError):
                 if _mark(path) == mark:
                     path.unlink()
         self._marks.clear()
-        if self._private:
+        if self._is_private:
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
+        if self._written is not None:
+            self._written.close()
 
     def _bind(self, folder: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -148,19 +160,20 @@ class Place:
         self.path.unlink(missing_ok=True)
         self.socket.bind(os.fspath(self.path))
         self._marks[self.path] = _mark(self.path)
-        # Nobody can connect before listen, so there is no moment at which others could.
+        # Nobody can connect before it listens, so at no moment can another user.
         self.path.chmod(0o600)
         self.socket.listen(BACKLOG_MAX)
 
     def _write(self) -> None:
         """A reader finds the file of this worker, or the one of its predecessor, and never half of one."""
-        name = os.fspath(self.path) if self._private else SOCKET_NAME
+        name = os.fspath(self.path) if self._is_private else SOCKET_NAME
         address = Address(os.getpid(), name, installed_version(), PROTOCOL)
         descriptor, draft = tempfile.mkstemp(prefix=f".{ADDRESS_NAME}.", dir=self._file.parent)
+        # Without a buffer, since what a full disk refuses would be written again when it is closed.
+        self._written = os.fdopen(descriptor, "wb", buffering=0)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                # ASCII, because the temporary folder may have a name that is no Unicode.
-                file.write(json.dumps(address._asdict()).encode() + b"\n")
+            # ASCII, because the temporary folder may have a name that is no Unicode.
+            self._written.write(json.dumps(address._asdict()).encode() + b"\n")
             mark = _mark(Path(draft))
             Path(draft).replace(self._file)
         except BaseException:

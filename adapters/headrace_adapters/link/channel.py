@@ -9,13 +9,13 @@ from __future__ import annotations
 __all__ = ["Channel", "FrameSplitter", "encode_frame"]
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any, cast
 
 import orjson
 
 from headrace.errors import ValueRefused
+from headrace_topics.json_values import reencode
 
 
 def encode_frame(frame: Any) -> bytes:
@@ -27,8 +27,8 @@ def encode_frame(frame: Any) -> bytes:
             # orjson writes 254 levels, which a value may have by itself; a frame adds a few around it.
             if "Recursion" not in str(error):
                 raise
-            return json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
+            return reencode(frame)
+    except TypeError as error:
         raise ValueRefused(f"this is not JSON and cannot be sent: {error}") from None
 
 

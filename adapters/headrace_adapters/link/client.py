@@ -6,7 +6,6 @@ __all__ = ["LinkClient", "connect"]
 
 import asyncio
 import contextlib
-import errno
 import math
 import socket
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from headrace.adapter import Answer, Client, RunResult
 from headrace.commands import Command
 from headrace.errors import HeadraceError, StoreError
 from headrace_adapters.link.address import PROTOCOL, Address, read_address
-from headrace_adapters.link.limits import EVENTS_AHEAD_MAX, LinkLimits
+from headrace_adapters.link.limits import LinkLimits
 from headrace_adapters.link.requester import Requester
 from headrace_topics.jobs_record import encode_command
 
@@ -33,38 +32,77 @@ async def connect(folder: Path, *, timeout_s: float = ANSWER_TIMEOUT_S) -> LinkC
     Raises :class:`StoreError` where a worker is there and cannot be talked to: it did not answer within *timeout_s*,
     it is another user's, or its version speaks another protocol.
     """
-    address = read_address(folder)
-    if address is None:
-        return None
-    if address.protocol != PROTOCOL and await _reach(folder, address, timeout_s) is not None:
-        raise StoreError(
-            f"the worker of {folder} (process {address.pid}, Headrace {address.version}) speaks protocol "
-            f"{address.protocol} and this version speaks {PROTOCOL}; use the version of the worker, or stop it"
-        )
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    connected = await _reach(folder, address, timeout_s)
-    if connected is None:
+    address = read_address(folder)
+    reached = None if address is None else await _reach(folder, address, deadline)
+    if address is None or reached is None:
         return None
-    _, requester = await loop.create_unix_connection(lambda: Requester(LinkLimits()), sock=connected)
+    _, requester = await loop.create_unix_connection(lambda: Requester(LinkLimits()), sock=reached)
     try:
-        hello = await asyncio.wait_for(requester.ask("hello", {"protocol": PROTOCOL}), deadline - loop.time())
-        requester.limits = LinkLimits(
-            frame_bytes_max=hello["frameBytesMax"],
-            in_flight_max=hello["inFlightMax"],
-            waiting_max=hello["waitingMax"],
-        )
+        if address.protocol != PROTOCOL:
+            raise StoreError(
+                f"the worker of {folder} (process {address.pid}, Headrace {address.version}) speaks protocol "
+                f"{address.protocol} and this version speaks {PROTOCOL}; use the version of the worker, or stop it"
+            )
+        requester.keep_to(await _greet(requester, deadline))
         return LinkClient(requester, address)
     except TimeoutError:
-        await requester.finish(0)
-        raise _silent(folder, address, timeout_s) from None
-    except StoreError:
-        # It stopped between the two; what it left is as good as a folder without a worker.
-        await requester.finish(0)
-        return None
-    except BaseException:
-        await requester.finish(0)
+        await requester.close()
+        raise _silent(folder, address) from None
+    except BaseException as error:
+        is_gone = not requester.is_open
+        await requester.close()
+        if isinstance(error, StoreError) and is_gone:
+            # It stopped between the two, and what it left is a folder without a worker.
+            return None
         raise
+
+
+async def _reach(folder: Path, address: Address, deadline: float) -> socket.socket | None:
+    """A socket that is connected to the worker at *address*, or None where nobody listens."""
+    path = address.path(folder)
+    while True:
+        reached = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        reached.setblocking(False)
+        try:
+            # A local socket connects at once or not at all.
+            reached.connect(path)
+            return reached
+        except BlockingIOError:
+            reached.close()
+            if asyncio.get_running_loop().time() > deadline:
+                raise _silent(folder, address) from None
+            # More peers at once than the kernel lets wait; there is nothing to be woken by.
+            await asyncio.sleep(0.02)
+        except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
+            reached.close()
+            return None
+        except OSError as error:
+            reached.close()
+            raise StoreError(
+                f"the worker of {folder} (process {address.pid}) cannot be reached at {path} "
+                f"({error.strerror or error}); act as the user who started it, or give its folder by a shorter path"
+            ) from None
+
+
+async def _greet(requester: Requester, deadline: float) -> LinkLimits:
+    """Ask the worker for its bounds; raises ``TimeoutError`` when it does not answer until *deadline*."""
+    async with asyncio.timeout_at(deadline):
+        hello = await requester.ask("hello", {"protocol": PROTOCOL})
+    try:
+        return LinkLimits(
+            frame_bytes_max=hello["frameBytesMax"], in_flight_max=hello["inFlightMax"], waiting_max=hello["waitingMax"]
+        )
+    except (KeyError, TypeError, ValueError):
+        raise HeadraceError("the worker's answer cannot be read; use the same version of Headrace") from None
+
+
+def _silent(folder: Path, address: Address) -> StoreError:
+    return StoreError(
+        f"the worker of {folder} (process {address.pid}) is there and does not answer; look whether it is stopped or "
+        "overloaded, then try again"
+    )
 
 
 class LinkClient(Client):
@@ -85,21 +123,24 @@ class LinkClient(Client):
     async def result(self, run_id: str, timeout_s: float | None = None) -> RunResult | None:
         """As in :class:`Client`; the worker does the waiting. Raises :class:`StoreError` when it falls silent."""
         if timeout_s is None or timeout_s == math.inf:
-            return _result(await self._requester.wait("result", {"runId": run_id, "timeoutS": None}))
+            async with self._requester.place():
+                return await self._result(run_id, None)
         if not timeout_s > 0:
-            return _result(await self._requester.ask("result", {"runId": run_id, "timeoutS": 0}))
+            return await self._look(run_id)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline + ANSWER_TIMEOUT_S):
-                if not await self._requester.may_wait(timeout_s):
-                    # Too many others wait already: all that is left is to look once.
-                    return _result(await self._requester.ask("result", {"runId": run_id, "timeoutS": 0}))
-                left_s = max(0.0, deadline - loop.time())
-                return _result(await self._requester.wait("result", {"runId": run_id, "timeoutS": left_s}))
+                async with self._requester.place(timeout_s) as is_free:
+                    left_s = deadline - loop.time()
+                    if is_free and left_s > 0:
+                        return await self._result(run_id, left_s)
+                # So many others wait that time is over: all that is left is to look once.
+                return await self._look(run_id)
         except TimeoutError:
             raise StoreError(
-                f"the worker (process {self.worker.pid}) does not answer; look at what it does, then try again"
+                f"the worker (process {self.worker.pid}) does not answer; look whether it is stopped or overloaded, "
+                "then try again"
             ) from None
 
     async def status(self, run_id: str) -> dict[str, Any] | None:
@@ -119,4 +160,26 @@ class LinkClient(Client):
                 yield event
 
     async def close(self) -> None:
-        await self._requester.finish(1.0)
+        await self._requester.close()
+
+    async def _look(self, run_id: str) -> RunResult | None:
+        return _result(await self._requester.ask("result", {"runId": run_id, "timeoutS": 0}))
+
+    async def _result(self, run_id: str, timeout_s: float | None) -> RunResult | None:
+        return _result(await self._requester.ask_in_place("result", {"runId": run_id, "timeoutS": timeout_s}))
+
+
+def _result(value: dict[str, Any] | None) -> RunResult | None:
+    if value is None:
+        return None
+    return RunResult(
+        run_id=value["runId"],
+        blueprint_id=value["blueprintId"],
+        version=value["version"],
+        status=value["status"],
+        output=value["output"],
+        context=value["context"],
+        errors=value["errors"],
+        started_at_ms=value["startedAt"],
+        ended_at_ms=value["endedAt"],
+    )

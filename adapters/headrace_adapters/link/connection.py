@@ -113,7 +113,7 @@ class Connection(Channel):
                     "elsewhere and pass its address, or raise the limit of the worker (frame_bytes_max)"
                 )
             data = read_object(frame)
-            if data.get("op") in {"more", "abandon"}:
+            if data.get("op") in ("more", "abandon"):
                 self._steer(read_request(data, self._limits.value_bytes_max))
                 return
             unconfirmed = read_id(data)
@@ -136,7 +136,7 @@ class Connection(Channel):
                 task.cancel()
         elif isinstance(request, More):
             credit = self._credits.get(request.request)
-            for _ in range(0 if credit is None else request.count):
+            for _ in range(0 if credit is None else request.events):
                 assert credit is not None
                 credit.release()
 

@@ -6,7 +6,7 @@ of :mod:`headrace.errors`; any other name is raised as :class:`HeadraceError`, s
 
 from __future__ import annotations
 
-__all__ = ["error_from_wire", "error_to_wire", "stopped_error", "stopping_error"]
+__all__ = ["error_from_wire", "error_to_wire", "gone_error", "stopped_error", "stopping_error"]
 
 from typing import Any
 
@@ -18,9 +18,7 @@ from headrace.errors import BlueprintInvalid, HeadraceError, Problem, RunEndedBa
 MESSAGE_CHARS_MAX = 100_000
 
 _CLASSES: dict[str, type[HeadraceError]] = {
-    name: cls
-    for name in errors.__all__
-    if isinstance(cls := getattr(errors, name), type) and issubclass(cls, HeadraceError)
+    name: cls for name in errors.__all__ if isinstance(cls := getattr(errors, name), type) and issubclass(cls, HeadraceError)
 }
 
 _START_AGAIN = "start the worker again"
@@ -70,6 +68,11 @@ def stopped_error(command: Command | None) -> StoreError:
             "sent again it may be applied twice"
         )
     return StoreError(f"{lost}; {_START_AGAIN}, then try again: sending it again changes nothing more")
+
+
+def gone_error() -> StoreError:
+    """For a request that was not sent, because the worker is known to have stopped."""
+    return StoreError(f"the worker stopped, so nothing was sent; {_START_AGAIN}, then try again")
 
 
 def stopping_error() -> StoreError:

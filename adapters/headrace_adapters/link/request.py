@@ -1,14 +1,16 @@
 """Requests: what a client asks of a worker.
 
-    {"id": 7, "op": "submit", "command": {...}}                         -> {"id": 7, "value": {"outcome", "reason"}}
-    {"id": 8, "op": "result", "runId": "r1", "timeoutS": 2.5 or null}   -> {"id": 8, "value": {...} or null}
-    {"id": 9, "op": "status", "runId": "r1"}                            -> {"id": 9, "value": {...} or null}
-    {"id": 10, "op": "runs", "states": [...] or null, "flow": "f" or null, "limit": 100}  -> {"id": 10, "value": [...]}
-    {"id": 11, "op": "events", "runId": "r1", "follow": true}           -> {"id": 11, "event": {...}} ..., {"id": 11, "end": true}
-    {"op": "more", "request": 11, "count": 32}                          lets 32 further events come
-    {"op": "abandon", "request": 8}                                     nobody waits for 8 any more
-    {"id": 1, "op": "hello", "protocol": 1}                             -> {"id": 1, "value": {"pid", "version", ...}}
+    {"id": 1, "op": "hello", "protocol": 1}
+    {"id": 2, "op": "submit", "command": {...}}                          {"id": 2, "value": {"outcome", "reason"}}
+    {"id": 3, "op": "result", "runId": "r1", "timeoutS": 2.5}            {"id": 3, "value": {...}}
+    {"id": 4, "op": "status", "runId": "r1"}                             {"id": 4, "value": {...}}
+    {"id": 5, "op": "runs", "states": [...], "flow": "f", "limit": 100}  {"id": 5, "value": [...]}
+    {"id": 6, "op": "events", "runId": "r1", "follow": true}             {"id": 6, "event": {...}} ... {"id": 6, "end": true}
+    {"op": "more", "request": 6, "count": 32}
+    {"op": "abandon", "request": 3}
 
+A result or a status that is null is there for none; a ``timeoutS``, ``states`` or ``flow`` that is null or absent limits
+nothing. ``more`` lets so many further events come, ``abandon`` says that nobody waits; neither is answered.
 Any of them may be answered ``{"id", "error": {"type", "message"}}``; ``id`` is null where the request had no usable
 one. A command is the record that would lie on the jobs topic.
 """
@@ -87,7 +89,7 @@ class More(NamedTuple):
     """Further events may come in answer to *request*. Not answered itself."""
 
     request: int
-    count: int
+    events: int
 
 
 class Abandon(NamedTuple):

@@ -60,6 +60,8 @@ class LinkServer:
         server, self._server = self._server, None
         self._is_closed = True
         _serving.discard(self)
+        if self._place is not None:
+            self._place.withdraw()
         server.close()
         self._leave()
         await asyncio.gather(*(connection.stop(grace_s) for connection in list(self._connections)))

@@ -63,8 +63,7 @@ def locked_message(folder: Path, holder: str) -> str:
     """What the operator reads; *holder* is a process number, or empty where it is not known."""
     if holder == str(os.getpid()):
         return (
-            f"the store in {folder} is already open in this process ({holder}); "
-            "close it there first, or give another folder"
+            f"the store in {folder} is already open in this process ({holder}); close it there first, or give another folder"
         )
     who = f"process {holder}" if holder else "another process"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,15 @@ def test_a_store_answers_as_a_sorted_dict_would_open_and_opened_again(
         with RocksStore(Path(folder), sync=False) as store:
             assert list(store.scan(b"")) == sorted(model.items())
             assert store.get_many(model) == list(model.values())
+
+
+def test_a_writer_that_is_faster_than_the_tables_waits_and_loses_nothing(tmp_path: Path) -> None:
+    """A buffer this small is full all the time; RocksDB then refuses writes until it has made a table of one."""
+    with RocksStore(tmp_path, sync=False, write_buffer_bytes=200_000) as store:
+        for number in range(1_000):
+            store.write((b"%04d-%02d" % (number, i), os.urandom(1_000)) for i in range(20))
+
+        assert sum(1 for _ in store.scan(b"")) == 20_000
 
 
 def test_closing_ends_open_scans_and_lets_the_folder_go(tmp_path: Path) -> None:

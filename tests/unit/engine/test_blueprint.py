@@ -25,11 +25,7 @@ from headrace.limits import ID_BYTES_MAX
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
@@ -135,9 +131,7 @@ def test_every_field_has_its_place() -> None:
                     },
                 },
             ],
-            "edges": [
-                {"id": "e", "source": "A", "target": "B", "action": "a", "condition": "true", "transform": "input"}
-            ],
+            "edges": [{"id": "e", "source": "A", "target": "B", "action": "a", "condition": "true", "transform": "input"}],
             "metadata": {"version": "7", "onFailure": "fail-fast", "owner": "me"},
             "viewport": {"zoom": 2},
         }
@@ -147,9 +141,7 @@ def test_every_field_has_its_place() -> None:
         id="order",
         nodes=(
             NodeSpec("A", "charge", {"n": [1]}, {"x": "S.y"}),
-            NodeSpec(
-                "B", "B", {}, "A", NodeConfig(3, 2_000, 3.0, 60_000, 0.5, 30_000, "F", AtLeast(2), run_ahead=True)
-            ),
+            NodeSpec("B", "B", {}, "A", NodeConfig(3, 2_000, 3.0, 60_000, 0.5, 30_000, "F", AtLeast(2), run_ahead=True)),
         ),
         edges=(EdgeSpec("A", "B", "a", "true", "input"),),
         version="7",

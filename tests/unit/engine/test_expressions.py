@@ -85,7 +85,7 @@ def test_keys_of_the_context_are_known_where_all_uses_name_one(source: str, keys
 
     assert keys == expression.context_keys
     assert compile_expression(source.replace("context", "outputs")).output_keys == keys
-    assert expression.output_keys == set()
+    assert expression.output_keys == frozenset()
 
 
 # Evaluation
@@ -265,7 +265,7 @@ def test_what_is_not_supported_is_refused(source: str) -> None:
 
 def test_an_expression_is_text() -> None:
     with pytest.raises(ExpressionFailed, match="an expression is text, not int"):
-        compile_expression(5)  # type: ignore[arg-type]
+        compile_expression(5)
 
 
 def test_a_long_text_is_refused() -> None:

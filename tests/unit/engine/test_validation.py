@@ -244,7 +244,7 @@ def test_a_body_ends_in_one_node() -> None:
     assert problems(loop(), [*LOOP_EDGES, edge("b", "L", action="again")]) == []
 
 
-def test_loops_nest() -> None:
+def test_a_loop_may_hold_another_loop() -> None:
     nodes = [
         node("S"),
         node("O", "loop-controller", {"condition": "true"}),
@@ -298,7 +298,7 @@ def test_a_batch_leads_to_its_gather_node_which_has_no_other() -> None:
     ("params", "code"),
     [
         *(({"chunkSize": size}, "BATCH_OPTIONS_INVALID") for size in (0, -1, "2", 1.5, True)),
-        *(({"onItemError": way}, "BATCH_OPTIONS_INVALID") for way in ("ignore", 5, {})),
+        *(({"onItemError": way}, "BATCH_OPTIONS_INVALID") for way in ("ignore", 5, False)),
         ({"outputKey": 5}, "PARAMS_INVALID"),
     ],
 )

@@ -1,0 +1,278 @@
+"""A world that looks at every event of every run, and whose worker may die at any write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+
+from headrace import events as e
+from headrace.apply import apply
+from headrace.blueprint import from_json
+from headrace.commands import Command, RunNode
+from headrace.execution import NO_ITEM, Execution, Outcome
+from headrace.limits import Limits
+from headrace.plan import Plan, compile_plan
+from headrace.plans import Plans
+from headrace.state import CHILD, OPEN, WAITING, RunState
+from headrace_adapters.base import WorkerLoop
+from headrace_adapters.local.carrier import append_jobs
+from headrace_adapters.local.layout import EVENTS
+from headrace_adapters.memory import Crash, Faults
+from headrace_topics.events_record import decode_events
+from headrace_topics.names import run_prefix
+from tests.scenarios.backends import Backend
+from tests.scenarios.scripted import Script, ScriptedExecutor
+from tests.scenarios.world import FINAL, World, assert_same, snapshot
+
+from .flows import Case
+
+DECIDED = (e.NodeCompleted, e.NodeFailed, e.NodeSkipped, e.NodePoisoned, e.NodeCancelled)
+
+
+class Pace(NamedTuple):
+    """How the worker works: all of it changes only the order in which things happen."""
+
+    slots: int = 1_000
+    outcomes_at_once: int = 1_000
+    runs_cached_max: int = 10_000
+
+
+class WatchedScript(Script):
+    """Behaviours that may be called by several runs, and by none that has ended."""
+
+    def __init__(self, behaviours: dict[str, list[dict[str, Any]]]) -> None:
+        super().__init__(behaviours)
+        self.ended_runs: set[str] = set()
+
+    def next_entry(self, execution: Execution) -> dict[str, Any]:
+        assert execution.run_id not in self.ended_runs, f"{execution.node_id} was executed after the end of its run"
+        return super().next_entry(execution)
+
+
+class PacedExecutor(ScriptedExecutor):
+    """Gives back a few outcomes at a time, so that decisions and commits of different nodes interleave."""
+
+    def __init__(self, script: Script, at_once: int) -> None:
+        super().__init__(script)
+        self._at_once = at_once
+        self._done: list[tuple[int, Outcome]] = []
+
+    @property
+    def in_progress(self) -> int:
+        return super().in_progress + len(self._done)
+
+    def drain(self) -> list[tuple[int, Outcome]]:
+        self._done += super().drain()
+        given, self._done = self._done[: self._at_once], self._done[self._at_once :]
+        return given
+
+
+class RunWatch:
+    """What was seen of one run, by its events alone."""
+
+    def __init__(self) -> None:
+        self.decided: dict[tuple[str, int], str] = {}
+        self.fired: set[str] = set()
+        self.last: dict[tuple[str, int], type[e.Event]] = {}
+        self.types: list[str] = []
+
+    def note(self, state: RunState, plan: Plan, event: e.Event) -> None:
+        self.types.append(type(event).__name__)
+        if isinstance(event, e.LoopIteration):
+            self._forget(event.reset)
+        elif isinstance(event, DECIDED):
+            item = getattr(event, "item", NO_ITEM)
+            key = (event.node, item)
+            assert key not in self.decided, f"{key} was {self.decided[key]} and now gets {event}"
+            self.decided[key] = type(event).__name__
+        elif isinstance(event, e.JoinFired):
+            assert event.node not in self.fired, f"join {event.node} fired twice"
+            self.fired.add(event.node)
+            assert len(plan.nodes[event.node].entries) > 1
+            assert set(event.edges) <= set(plan.nodes[event.node].entries)
+        elif isinstance(event, e.NodeScheduled | e.NodeStarted):
+            self._note_work(state, plan, event)
+
+    def _forget(self, nodes: tuple[str, ...]) -> None:
+        gone = set(nodes)
+        self.fired -= gone
+        for seen in (self.decided, self.last):
+            for key in [key for key in seen if key[0] in gone]:
+                del seen[key]
+
+    def _note_work(self, state: RunState, plan: Plan, event: e.NodeScheduled | e.NodeStarted) -> None:
+        key = (event.node, event.item)
+        node = plan.nodes[event.node]
+        assert key not in self.decided, f"{key} was {self.decided[key]} and now gets {event}"
+        assert 1 <= event.attempt <= node.max_retries
+        if isinstance(event, e.NodeStarted):
+            again = self.last.get(key) is e.NodeStarted
+            assert again or not state.paused, f"{event.node} was started in a pause"
+        elif event.item != NO_ITEM:
+            batch = state.nodes[event.node].batch
+            assert batch is not None
+            assert batch.open <= node.params.get("chunkSize", len(batch.items))
+        self.last[key] = type(event)
+
+
+class WatchedWorld(World):
+    """A worker on *backend* that is stepped, killed and asked, and watched in all that it records."""
+
+    def __init__(self, backend: Backend, case: Case, pace: Pace = Pace()) -> None:
+        self.pace = pace
+        self.watches: dict[str, RunWatch] = {}
+        self.plans = {blueprint["id"]: compile_plan(from_json(blueprint)) for blueprint in case.blueprints}
+        self.refused: list[str] = []
+        script = WatchedScript(case.behaviours)
+        self._watched_script = script
+        self.crashes = 0
+        super().__init__(backend, case.blueprints, script)
+
+    @property
+    def faults(self) -> Faults | None:
+        """The faults of the store, where it can be told to fail."""
+        return getattr(self._backend.store, "faults", None)
+
+    def _open(self) -> None:
+        plans = Plans(self._script._behaviours)
+        for blueprint in self._blueprints:
+            plans.add(from_json(blueprint))
+        self.executor = PacedExecutor(self._script, self.pace.outcomes_at_once)
+        self.carrier = self._backend.carrier()
+        limits = Limits(runs_cached_max=self.pace.runs_cached_max)
+        self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, limits, slots=self.pace.slots)
+        self.loop.on_commit(self._committed)
+        self.loop.open()
+
+    # Driving, through deaths of the worker.
+
+    def survive(self, act: Callable[[], Any]) -> Any:
+        """Do *act*; where the worker dies of it, another one takes over, and None is the answer."""
+        try:
+            return act()
+        except Crash:
+            self.replace_worker()
+            return None
+
+    def replace_worker(self, *jobs: Command) -> None:
+        """The worker is dead; *jobs* come before the next one begins."""
+        self.crashes += 1
+        if self.faults is not None:
+            self.faults.before = self.faults.after = 0
+        if jobs:
+            append_jobs(self._backend.store, jobs)
+        self.crash()
+        self._catch_up()
+
+    def order(self, command: Command) -> None:
+        """Hand a command over until it is answered, as a client does that heard nothing."""
+        while True:
+            answer = self.survive(lambda: self.submit(command))
+            if answer is not None:
+                assert answer.outcome in ("applied", "ignored", "duplicate", "unknown"), answer
+                return
+
+    def steps(self, number: int) -> None:
+        for _ in range(number):
+            self.survive(self.loop.step)
+
+    def rest(self) -> None:
+        """Until nothing changes any more without the operator."""
+        while self.survive(lambda: self.settle() or True) is None:
+            pass
+
+    def redeliver(self, run_id: str, choice: int) -> None:
+        """Deliver one of the jobs of a run again, or one of an activation or attempt that is over."""
+        run = self.folded[run_id]
+        jobs = [
+            RunNode(run_id, run.blueprint_id, node, item, work.activation, work.attempt)
+            for node, state in run.nodes.items()
+            for item, work in ((NO_ITEM, state), *enumerate(state.batch.items if state.batch is not None else ()))
+        ]
+        if jobs:
+            job = jobs[choice % len(jobs)]
+            self.loop.submit(job)
+            self.loop.submit(job._replace(activation=max(0, job.activation - 1), attempt=max(1, job.attempt - 1)))
+
+    # What holds after every commit.
+
+    def _committed(self, batch: Any) -> None:
+        super()._committed(batch)
+        for letter in batch.dead_letters:
+            raise AssertionError(f"a command could not be carried out: {letter}")
+        for change in batch.runs.values():
+            self._check_state(change.state)
+
+    def _note(self, run_id: str, event: e.Event) -> None:
+        super()._note(run_id, event)
+        state = self.folded[run_id]
+        self.watches.setdefault(run_id, RunWatch()).note(state, self.plans[state.blueprint_id], event)
+        if isinstance(event, FINAL):
+            self._watched_script.ended_runs.add(run_id)
+            self._check_end_of_run(state, event)
+
+    def _check_state(self, state: RunState) -> None:
+        for node, join in state.joins.items():
+            assert not join.arrived.keys() & join.dead.keys(), f"an edge into {node} is taken and dead"
+            assert not join.failed.keys() & (join.arrived.keys() | join.dead.keys()), f"an edge into {node} has two fates"
+        if not state.ended:
+            works = [work for node in state.nodes.values() for work in (node, *(node.batch.items if node.batch else ()))]
+            open_ones = [work for work in works if work.status in OPEN]
+            waits = [w for w in open_ones if w.status == WAITING or (w.status == CHILD and w.child and w.child.awaiting)]
+            assert open_ones, f"run {state.run_id} has no work and has not ended"
+            assert state.awaiting == (len(waits) == len(open_ones))
+
+    def _check_end_of_run(self, state: RunState, event: e.Event) -> None:
+        """A run that ended by itself has left nothing undecided."""
+        plan = self.plans[state.blueprint_id]
+        assert not any(error.code == "INTERNAL_ERROR" for error in state.errors), state.errors
+        assert (state.ended == "failed") == bool(state.errors) or state.ended == "cancelled"
+        if isinstance(event, e.RunCancelled) or (plan.fail_fast and isinstance(event, e.RunFailed)):
+            return
+        bodies = {member for node in plan.nodes.values() for member in node.body}
+        watch = self.watches[state.run_id]
+        for node in plan.nodes.values():
+            if node.id not in bodies:
+                assert (node.id, NO_ITEM) in watch.decided, f"nothing was decided about {node.id}"
+                join = state.joins.get(node.id)
+                seen = {*join.arrived, *join.dead, *join.failed} if join is not None else set()
+                assert seen >= set(node.entries), f"an edge into {node.id} was never decided"
+
+    def _catch_up(self) -> None:
+        """Read what the dead worker had made durable and could not tell, and compare it with the store."""
+        for key, record in self._backend.store.scan(EVENTS):
+            run_id = orjson.loads(record)["runId"]
+            seq = int.from_bytes(key[len(EVENTS + run_prefix(run_id)) :], "big")
+            if seq < 2**63:
+                folded = self.folded.setdefault(run_id, RunState(run_id))
+                if folded.seq < seq:
+                    self._fold(run_id, folded, record)
+        for run_id, folded in self.folded.items():
+            stored = self.carrier.reader(self.carrier.partition_of(run_id)).load(run_id)
+            if folded.ended:
+                assert not isinstance(stored, RunState)
+            else:
+                assert isinstance(stored, RunState)
+                assert_same(snapshot(stored), snapshot(folded), "store == folded events")
+
+    def _fold(self, run_id: str, folded: RunState, record: bytes) -> None:
+        for seq, _, event in decode_events(record):
+            assert seq == folded.seq + 1, "events have no gap"
+            assert not folded.ended, "nothing happens after the end"
+            apply(folded, event)
+            self._note(run_id, event)
+
+    # The end.
+
+    @property
+    def open_runs(self) -> list[str]:
+        return [run_id for run_id, folded in self.folded.items() if not folded.ended]
+
+    def event_types(self) -> dict[str, list[str]]:
+        return {run_id: watch.types for run_id, watch in self.watches.items()}
+
+    def results(self) -> dict[str, Any]:
+        return {run_id: self.result(run_id) for run_id in self.folded}
+
