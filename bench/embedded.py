@@ -48,8 +48,8 @@ class Running:
             app.add(from_json(document))
         folder = Path(self._folder.name) / "data"
         self._worker = LocalWorker(app, lambda: RocksStore(folder, sync=sync), local_settings({"runs_cached_max": 2_000}))
-        self.ended = 0
-        self._started = 0
+        self.ended = self._left = self._started = 0
+        self._flow = ""
 
     async def __aenter__(self) -> Running:
         self.client = await self._worker.start()

@@ -35,7 +35,7 @@ def condition_holds(expression: Expression, state: RunState, plan: Plan, subject
     for name in expression.names:
         if name == "result":
             scope["result"] = {"output": decode(subject.output), "action": subject.action}
-            size += len(subject.output)
+            size += len(subject.output) + len(subject.action or "")
         elif name == "input":
             scope["input"] = decode(subject.input)
             size += len(subject.input)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+HOW_TO_CHECK = """## How to check this
+
+`wc -l FILE` gives the lines of a file, and `grep -cE '^ *(async )?def ' FILE` its functions (more, where a text in it looks
+like one). A function's length counts from its `def` to its last line. Complexity is an estimate: one, and one more for each
+point where the function may go another way."""
+
 
 def write(root: str, limit: int, ranking: dict[str, Any], found: dict[str, Any], approval: str) -> str:
     """The text of the report."""
     totals = ranking["totals"]
+    counts = ", ".join(f"{totals[what]} {what}" for what in ("files", "lines", "functions", "classes"))
     parts = [
         f"# Survey of {_cell(root)}",
-        f"**{totals['files']} files, {totals['lines']} lines, {totals['functions']} functions, "
-        f"{totals['classes']} classes; {len(ranking['errors'])} files could not be parsed.**",
+        f"**{counts}; {len(ranking['errors'])} files could not be parsed.**",
         f"Verdict: {found['verdict']}. Approval: {approval}.",
     ]
     if found["functions"]:
@@ -24,13 +30,7 @@ def write(root: str, limit: int, ranking: dict[str, Any], found: dict[str, Any],
     if totals["imports"]:
         used = [[module, files] for module, files in totals["imports"].items()]
         parts += ["## Modules that most files import", _table(["Module", "Files"], used)]
-    parts += [
-        "## How to check this",
-        "`wc -l FILE` gives the lines of a file, and `grep -cE '^ *(async )?def ' FILE` its functions (more, where a text in\n"
-        "it looks like one). A function's length counts from its `def` to its last line. Complexity is an estimate: one, and\n"
-        "one more for each point where the function may go another way.",
-    ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, HOW_TO_CHECK]) + "\n"
 
 
 def _files(ranking: dict[str, Any]) -> str:

@@ -79,9 +79,7 @@ async def test_every_order_ends_as_it_should(
 
     async with app.work(url):
         for line in lines:
-            handle = await app.start(
-                line["blueprintId"], line["input"], run_id=line["runId"], context=line.get("context")
-            )
+            handle = await app.start(line["blueprintId"], line["input"], run_id=line["runId"], context=line.get("context"))
             outcomes.append(handle.answer.outcome)
         for run_id in BY_TRANSFER:
             # Some are not waiting yet: a signal that comes early is kept.
@@ -126,28 +124,30 @@ def test_a_worker_and_the_other_commands_do_it_from_a_shell(shell: Shell, exampl
     again = shell.json("start", "--from", folder / "orders.jsonl")
     assert (again["started"], again["duplicate"]) == (0, 21)
 
-    for run_id in BY_TRANSFER:
-        assert shell.json("signal", run_id, "paid", "--payload", json.dumps({"reference": run_id}))["outcome"] == "applied"
-    references = {run_id: run_id for run_id in BY_TRANSFER}
-    for run_id in ("order-1007", *BY_TRANSFER):
-        check_result(shell.json("result", run_id, "--wait"), references)
-    for run_id in LOST:
-        check_result(shell.json("result", run_id, "--wait", exit_code=1), references)
+    paid = shell.json("signal", "order-1006", "paid", "--payload", '{"reference": "T-1"}')
+    assert paid["outcome"] == "applied"
+    for run_id in ("order-1006", "order-1007"):
+        check_result(shell.json("result", run_id, "--wait"), {"order-1006": "T-1"})
+    check_result(shell.json("result", "order-1011", "--wait", exit_code=1), {})
 
+    # The two that nobody has paid for still wait, in the folder too when the worker is gone.
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=30)
     assert worker.returncode == 0
+    assert shell.json("status", "order-1012")["awaiting"] == ["payment"]
 
 
 def test_a_malformed_line_is_named_and_keeps_no_other_from_starting(shell: Shell, examples: Path) -> None:
     orders = examples / "orders" / "orders.py"
     malformed = examples / "orders" / "orders-malformed.jsonl"
-    process = shell.begin("start", "--app", orders, "--from", malformed)
+    process = shell.begin("start", "--app", orders, "--from", malformed, "--json")
     out, err = process.communicate(timeout=30)
 
     assert process.returncode == 2
-    assert "line 2" in err
-    assert "2 started" in out
+    assert json.loads(err)["error"]["line"] == 2
+    counts = json.loads(out)
+    # Nobody works yet; whoever starts a worker finds them in its job log.
+    assert (counts["lines"], counts["accepted"], counts["bad"]) == (3, 2, 1)
     worker = shell.begin("worker", orders)
     assert worker.stdout.readline().startswith("ready")
     assert shell.json("result", "order-2001", "--wait")["output"]["amount"] == 40

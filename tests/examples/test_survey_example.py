@@ -37,7 +37,7 @@ def write_tree(folder: Path, random_: random.Random, files: int = 40) -> dict[st
         name = f"{random_.choice(['', 'a/', 'a/b/', 'c d/'])}file_{number:02}.py"
         lengths = [random_.randint(2, 2 * LIMIT) for _ in range(random_.randint(0, 6))]
         methods = [random_.randint(2, LIMIT) for _ in range(random_.randint(0, 3))]
-        lines = ['"""No def counts: def this(): is text."""', "import os, json", ""]
+        lines = ['"""No def counts: def this(): is text."""', "import os, json", "x = 1"]
         for index, length in enumerate(lengths):
             lines += ["@staticmethod"] * random_.randint(0, 1)  # Decorators are not of the function's length.
             lines += [f"{random_.choice(['', 'async '])}def f{index}():", *["    x = 1"] * (length - 1)]
@@ -120,14 +120,15 @@ async def test_a_survey_counts_what_was_written(
     check_report((tmp_path / "report.md").read_text(encoding="utf-8"), expected)
 
 
-@pytest.mark.parametrize("more", [[], ["--processes", "2"]], ids=["threads", "processes"])
+@pytest.mark.parametrize("processes_max", [0, 2], ids=["threads", "processes"])
 def test_the_command_line_gives_the_same(
-    shell: Shell, examples: Path, tree: tuple[Path, dict[str, Expected]], more: list[str]
+    shell: Shell, examples: Path, tree: tuple[Path, dict[str, Expected]], processes_max: int
 ) -> None:
     folder, expected = tree
     given = {"path": folder.name, "limit": LIMIT}
+    shell.env["HEADRACE_PROCESSES_MAX"] = str(processes_max)
 
-    result = shell.json("run", examples / "survey" / "survey.py", "survey", "--input", json.dumps(given), *more)
+    result = shell.json("run", examples / "survey" / "survey.py", "survey", "--input", json.dumps(given))
 
     assert result["status"] == "completed"
     check_output(result["output"], expected)
@@ -189,9 +190,7 @@ async def test_a_rejected_report_is_not_written(example: Callable[[str], ModuleT
     assert not report.exists()
 
 
-async def test_without_an_answer_the_survey_goes_on_by_itself(
-    example: Callable[[str], ModuleType], tmp_path: Path
-) -> None:
+async def test_without_an_answer_the_survey_goes_on_by_itself(example: Callable[[str], ModuleType], tmp_path: Path) -> None:
     """The timeout of the wait, made a short one in the blueprint."""
     (tmp_path / "one.py").write_text("x = 1\n", encoding="utf-8")
     survey = example("survey").survey

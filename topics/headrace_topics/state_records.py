@@ -208,12 +208,20 @@ def decode_part(state: RunState, part: list[str], record: bytes) -> None:
         elif kind == "k":
             state.keys.add(part[1])
         elif kind == "s":
-            state.signals[int(part[1])] = (data["event"], reencode(data["payload"]))
+            _keep_signal(state, int(part[1]), (data["event"], reencode(data["payload"])))
         else:
             raise RecordRefused(f"run {state.run_id!r} has a record of kind {kind!r}: use the version that wrote it")
     except _MALFORMED as error:
         what = f"not the part {part!r} of run {state.run_id!r}"
         raise RecordRefused(f"{what}: {type(error).__name__}: {error}") from None
+
+
+def _keep_signal(state: RunState, number: int, signal: tuple[str, Json]) -> None:
+    """Signals go to waits in the order in which they came, and a store gives 10 before 2."""
+    in_order = not state.signals or next(reversed(state.signals)) < number
+    state.signals[number] = signal
+    if not in_order:
+        state.signals = dict(sorted(state.signals.items()))
 
 
 def _json(data: dict[str, Any], name: str) -> Json | None:

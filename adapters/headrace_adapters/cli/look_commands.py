@@ -25,7 +25,15 @@ from headrace_adapters.cli.options import (
     client_app,
     given_duration_ms,
 )
-from headrace_adapters.cli.output import STATUS_STYLES, Output, clock_text, compact, duration_text, state_text
+from headrace_adapters.cli.output import (
+    STATUS_STYLES,
+    Output,
+    clock_text,
+    compact,
+    duration_text,
+    one_line,
+    state_text,
+)
 from headrace_adapters.cli.progress import node_table
 from headrace_adapters.cli.results import tell_result, wait_for_result
 from headrace_adapters.cli.rows import Row, Rows
@@ -75,9 +83,11 @@ async def _not_ended(app: App, settings: Settings, run_id: str) -> CliError:
 
 def _unknown(run_id: str) -> CliError:
     return CliError(
-        ExitCode.UNKNOWN, f"there is no run {run_id!r} here: look for it with 'headrace list', or give another --url",
+        ExitCode.UNKNOWN,
+        f"nothing is known of run {run_id!r} here: look for it with 'headrace list', or give another --url (a start that "
+        "was accepted while no worker ran is known once a worker has taken it up)",
         runId=run_id,
-    )  # fmt: skip
+    )
 
 
 def status(
@@ -135,11 +145,11 @@ def _show_status(output: Output, view: dict[str, Any]) -> None:
     for wait in waits:
         event = wait.get("event")
         signal = f" or headrace signal {view['runId']} {event}" if event else ""
-        output.line(
-            ("awaits ", "magenta"), wait["node"], (f"  (headrace resume {view['runId']} {wait['node']}{signal})", "dim")
-        )
+        advice = f"  (headrace resume {view['runId']} {wait['node']}{signal})"
+        output.line(("awaits ", "magenta"), wait["node"], (advice, "dim"))
     for error in view.get("errors", ()):
-        output.line(("error ", "red"), f"{error.get('nodeId') or 'the run'}: {error.get('message')} ({error.get('code')})")
+        message = one_line(str(error.get("message", "")))
+        output.line(("error ", "red"), f"{error.get('nodeId') or 'the run'}: {message} ({error.get('code')})")
     for key, value in view.get("context", {}).items():
         output.line(("context ", "dim"), f"{key} = {compact(value)}")
     if view["status"] == "completed":

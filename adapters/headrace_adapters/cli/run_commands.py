@@ -24,16 +24,14 @@ from headrace_adapters.cli.stopping import Stopping
 from headrace_adapters.settings import Settings, load_settings, shown_url
 
 GraceOption = Annotated[
-    str | None,
-    typer.Option("--grace", metavar="TIME", help="how long nodes may finish when it is stopped", show_default="10s"),
+    str | None, typer.Option("--grace", metavar="TIME", help="how long nodes may finish when it is stopped (10s)")
 ]
-SlotsOption = Annotated[int | None, typer.Option("--slots", metavar="N", help="executions at once", show_default="1000")]
+SlotsOption = Annotated[int | None, typer.Option("--slots", metavar="N", help="executions at once (1000)")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", metavar="N", help="plain functions at once", show_default="16")
+    int | None, typer.Option("--threads-max", metavar="N", help="executions at once of plain functions (16)")
 ]
 ProcessesOption = Annotated[
-    int | None,
-    typer.Option("--processes", metavar="N", help="processes for CPU-bound nodes", show_default="0: in threads"),
+    int | None, typer.Option("--processes-max", metavar="N", help="processes for CPU-bound nodes (0: they run in threads)")
 ]
 
 
@@ -55,14 +53,14 @@ def run(
     url: UrlOption = None,
     grace: GraceOption = None,
     slots: SlotsOption = None,
-    threads: ThreadsOption = None,
-    processes: ProcessesOption = None,
+    threads_max: ThreadsOption = None,
+    processes_max: ProcessesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Run a flow here and now: work in this process, show the progress of each node, and print the result."""
     with Output(as_json, debug) as output:
-        settings = _settings(url, grace, slots, threads, processes)
+        settings = _settings(url, grace, slots, threads_max, processes_max)
         timeout_ms = given_duration_ms("--timeout", timeout)
         quiet_logs(output, debug=debug)
         app = load_app(target)
@@ -115,14 +113,14 @@ def worker(
     url: UrlOption = None,
     grace: GraceOption = None,
     slots: SlotsOption = None,
-    threads: ThreadsOption = None,
-    processes: ProcessesOption = None,
+    threads_max: ThreadsOption = None,
+    processes_max: ProcessesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Work for an app until stopped (Ctrl-C or SIGTERM): take up its runs, and start those that are asked for."""
     with Output(as_json, debug) as output:
-        settings = _settings(url, grace, slots, threads, processes)
+        settings = _settings(url, grace, slots, threads_max, processes_max)
         app = load_app(target)
         worker_logs(debug=debug)
         asyncio.run(_work(output, app, settings))
@@ -145,11 +143,13 @@ async def _work(output: Output, app: App, settings: Settings) -> None:
         output.line(("stopped", "green"))
 
 
-def _settings(url: str | None, grace: str | None, slots: int | None, threads: int | None, processes: int | None) -> Settings:
+def _settings(
+    url: str | None, grace: str | None, slots: int | None, threads_max: int | None, processes_max: int | None
+) -> Settings:
     return load_settings(
         url=url,
         grace=given_duration_ms("--grace", grace),
         slots=slots,
-        threads_max=threads,
-        processes_max=processes,
+        threads_max=threads_max,
+        processes_max=processes_max,
     )

@@ -19,11 +19,15 @@ from headrace_adapters.local.worker import LocalWorker, Settings, load_plans, no
 from headrace_adapters.rocks import RocksStore
 
 
+# RocksDB has a folder of its own, beside what is said about the worker that holds it.
+STORE = "store"
+
+
 class EmbeddedWorker(LocalWorker):
     """A worker on a folder, which serves clients in other processes over a local socket."""
 
     def __init__(self, app: App, folder: Path, settings: Settings, *, sync: bool) -> None:
-        super().__init__(app, lambda: RocksStore(folder, sync=sync), settings)
+        super().__init__(app, lambda: RocksStore(folder / STORE, sync=sync), settings)
         self._folder = folder
         self._server: LinkServer | None = None
 
@@ -62,7 +66,7 @@ class EmbeddedAdapter(Adapter):
         linked = await connect(self._folder)
         if linked is not None:
             return linked
-        store = RocksStore(self._folder, sync=self._sync)
+        store = RocksStore(self._folder / STORE, sync=self._sync)
         try:
             partitions = fixed_partitions(store, self._settings.partitions)
             plans = load_plans(self._app, store)

@@ -53,6 +53,8 @@ class LocalClient(Client):
         self._on_close = on_close
         # Who waits for the end of a run, or for news of it.
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        # Who waits for an answer of the loop.
+        self._asked: set[asyncio.Future[Any]] = set()
         self._here: asyncio.AbstractEventLoop | None = None
         self._stopped: StoreError | None = None
         if loop is not None:
@@ -66,6 +68,8 @@ class LocalClient(Client):
         self._check()
         here = asyncio.get_running_loop()
         answered: asyncio.Future[Answer] = here.create_future()
+        self._asked.add(answered)
+        answered.add_done_callback(self._asked.discard)
         self._loop.submit(command, lambda answer: _tell(here, answered, answer))
         return await answered
 
@@ -142,11 +146,11 @@ class LocalClient(Client):
     def stop(self, error: StoreError | None) -> None:
         """The worker has stopped: nobody waits any longer for what it will not tell."""
         self._stopped = error or StoreError("the worker has stopped: ask again when one runs")
-        for futures in self._waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_exception(self._stopped)
-                    future.exception()  # Whoever waits sees it; nobody has to.
+        waiting = [future for futures in self._waiting.values() for future in futures]
+        for future in (*waiting, *self._asked):
+            if not future.done():
+                future.set_exception(self._stopped)
+                future.exception()  # Whoever waits sees it; nobody has to.
         self._waiting.clear()
 
     # Waiting for commits.
@@ -205,6 +209,8 @@ class LocalClient(Client):
         self._check()
         here = asyncio.get_running_loop()
         answered: asyncio.Future[_T] = here.create_future()
+        self._asked.add(answered)
+        answered.add_done_callback(self._asked.discard)
 
         def ask() -> None:
             try:

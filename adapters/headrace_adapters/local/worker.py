@@ -47,11 +47,6 @@ def load_plans(app: App, store: KeyValueStore) -> Plans:
     return plans
 
 
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
 class LocalWorker(Worker):
     """*open_store* gives the store, and raises :class:`StoreError` when that cannot be used."""
 
@@ -112,7 +107,16 @@ class LocalWorker(Worker):
             except HeadraceError as error:
                 self._error = self._error or error
             if not here.is_closed():
-                here.call_soon_threadsafe(_done, ended)
+                here.call_soon_threadsafe(self._tell_end, ended)
+
+    def _tell_end(self, ended: asyncio.Future[None]) -> None:
+        """In the event loop: nobody is to wait for a worker that has stopped, whatever it died of."""
+        error = self._error
+        if error is not None and not isinstance(error, StoreError):
+            error = StoreError(f"the worker died of a defect, please report it: {type(error).__name__}: {error}")
+        self.client.stop(error)
+        if not ended.done():
+            ended.set_result(None)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Take nothing new, let what runs finish within *grace_s*, commit, and let go of the store."""
@@ -126,7 +130,5 @@ class LocalWorker(Worker):
         """Wait until the worker has stopped; raises what it died of."""
         assert self._ended is not None, "the worker was not started"
         await asyncio.shield(self._ended)
-        error = self._error
-        self.client.stop(error if isinstance(error, StoreError) else None)
-        if error is not None:
-            raise error
+        if self._error is not None:
+            raise self._error

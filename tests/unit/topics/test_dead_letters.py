@@ -1,0 +1,103 @@
+"""What could not be read is kept exactly, so that it can be written again."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from headrace.errors import RecordRefused
+from headrace_topics.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "dead-letters-v1.jsonl"
+
+SAMPLES = [
+    DeadLetter(
+        b'{"type": "strat"}\n', b"r1", "field 'type': expected one of start", "orders.jobs", 3, 41, 1_700_000_000_000
+    ),
+    DeadLetter("größe\x00".encode(), None, "no", "orders.jobs", 0, 0, 0),
+    DeadLetter(b"\xff\xfe{", b"\x00\xff", "byte 0 is not UTF-8", "orders.jobs", 0, 2**63 - 1, 1),
+    DeadLetter(None, b"r1", "a tombstone", "orders.jobs", 0, 1, 1),
+    DeadLetter(b"", b"", "", "orders.jobs", 0, 1, 1),
+]
+
+
+def encode(letter: DeadLetter) -> bytes:
+    return encode_dead_letter(
+        letter.record,
+        letter.key,
+        letter.reason,
+        source_topic=letter.source_topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        at_ms=letter.at_ms,
+    )
+
+
+def test_the_format_of_version_1_does_not_change() -> None:
+    """Another format is another version, with a file of its own, and its reader reads this one too."""
+    lines = GOLDEN.read_bytes().splitlines()
+
+    assert [encode(letter) for letter in SAMPLES] == lines
+    assert [decode_dead_letter(line) for line in lines] == SAMPLES
+
+
+@given(st.none() | st.binary(max_size=40) | st.text(max_size=20).map(str.encode), st.none() | st.binary(max_size=20))
+@example(b"\xed\xa0\x80", b"\xc0\x80")
+@example("\ufeff{}".encode(), b"\x00")
+def test_every_record_and_key_is_kept_to_the_byte(record: bytes | None, key: bytes | None) -> None:
+    letter = DeadLetter(record, key, "because", "orders.jobs", 3, 41, 7)
+
+    assert decode_dead_letter(encode(letter)) == letter
+
+
+def test_a_record_that_is_text_can_be_read_in_the_dead_letter() -> None:
+    assert orjson.loads(encode(SAMPLES[0]))["record"] == '{"type": "strat"}\n'
+
+
+@pytest.mark.parametrize("key", ["größe", "\ud800"])
+def test_a_key_may_be_given_as_text(key: str) -> None:
+    letter = encode_dead_letter(b"x", key, "r", source_topic="t", partition=0, offset=0, at_ms=0)
+
+    assert decode_dead_letter(letter).key == key.encode("utf-8", "surrogatepass")
+
+
+def test_a_reason_that_utf_8_cannot_hold_does_not_keep_a_record_from_being_put_aside() -> None:
+    letter = encode_dead_letter(b"x", None, "found '\ud800'", source_topic="t", partition=0, offset=0, at_ms=0)
+
+    assert decode_dead_letter(letter).reason == "found '?'"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"v": 2}, "has version 2 and this Headrace reads up to 1"),
+        ({"v": None}, "field 'v': expected a whole number, found null"),
+        ({"source": None}, "field 'source': expected an object, found null"),
+        ({"source": {"topic": "t", "offset": 1}}, "field 'partition': expected a whole number, found nothing"),
+        ({"record": 7}, "field 'record': expected text, found a number"),
+        ({"keyBase64": "%%"}, "field 'keyBase64': expected base64"),
+        ({"keyBase64": 7}, "field 'keyBase64': expected base64, found a number"),
+        ({"at": 1.5}, "field 'at': expected a whole number"),
+    ],
+)
+def test_what_is_no_dead_letter_is_refused_with_the_field(change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(RecordRefused) as refused:
+        decode_dead_letter(orjson.dumps({**orjson.loads(encode(SAMPLES[1])), **change}))
+
+    assert expected in str(refused.value)
+
+
+@given(st.binary(max_size=40), st.data())
+def test_a_damaged_dead_letter_is_read_or_refused_and_nothing_else(record: bytes, data: st.DataObject) -> None:
+    parsed = orjson.loads(encode(SAMPLES[2]))
+    parsed[data.draw(st.sampled_from(list(parsed)))] = data.draw(st.none() | st.integers(0, 9) | st.text(max_size=5))
+
+    for damaged in (record, orjson.dumps(parsed)):
+        with contextlib.suppress(RecordRefused):
+            decode_dead_letter(damaged)
