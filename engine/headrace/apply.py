@@ -45,6 +45,7 @@ from headrace.state import (
     RunError,
     RunState,
 )
+from headrace.values import NULL
 
 
 def apply(state: RunState, event: e.Event) -> None:
@@ -121,7 +122,8 @@ def _run_started(state: RunState, event: e.RunStarted) -> None:
     state.started_at_ms = event.at_ms
     changed = state.changed
     changed.add(("r",))
-    changed.add(("i",))
+    if event.input != NULL:
+        changed.add(("i",))
     for key in event.context:
         changed.add(("x", key))
 

@@ -23,10 +23,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from headrace import commands as c
+from headrace.apply import apply
 from headrace.batch import Batch, Rejection, RunChange
 from headrace.blueprint import Blueprint
 from headrace.decide import handle, refuse_child, settle
-from headrace.events import RunParked
+from headrace.events import Event, NodeStarted, RunParked
 from headrace.execution import NO_ITEM, Execution, Outcome
 from headrace.limits import Limits
 from headrace.plan import Plan
@@ -34,7 +35,7 @@ from headrace.plans import Plans
 from headrace.ports import Ended, RunReader, TimerEntry
 from headrace.residents import Residents
 from headrace.runs import fail_run, start, unpark
-from headrace.starting import begin, finish, fire_timer, time_out
+from headrace.starting import begin_built_in, execution_of, finish, fire_timer, runs_code, time_out
 from headrace.state import RUNNING, SCHEDULED, NodeState, RunState
 from headrace.timers import Timers
 from headrace.turn import Reply, Turn
@@ -222,22 +223,21 @@ class Partition:
             self._parked.add(run_id)
             self._decide(run, now_ms, lambda turn: turn.emit(RunParked(lacking)))
             return None
-        token = next(self._token)
-        handed: list[Execution] = []
-
-        def verb(turn: Turn) -> None:
-            execution = begin(turn, turn.plan.nodes[node_id], work, item, token)
-            if execution is not None:
-                handed.append(execution)
-
-        self._decide(run, now_ms, verb)
-        if not handed or work.status != RUNNING:
+        plan = self._plans.get(run.blueprint_id, run.version)
+        assert plan is not None, f"run {run_id!r} goes on without its plan"
+        node = plan.nodes[node_id]
+        if not runs_code(node, item):
+            self._decide(run, now_ms, lambda turn: begin_built_in(turn, node, work))
             return None
+        # Beginning an execution decides nothing more, so it needs no turn: this is the most frequent path of all.
+        token = work.token = next(self._token)
+        started: Event = NodeStarted(node_id, item, work.attempt)
+        apply(run, started)
+        self._record(run, run.seq, now_ms, [started])
         self._tokens[token] = (key, work.activation, work.attempt)
-        timeout_ms = handed[0].timeout_ms
-        if timeout_ms is not None:
-            heapq.heappush(self._deadlines, (now_ms + timeout_ms, token))
-        return handed[0]
+        if node.timeout_ms is not None:
+            heapq.heappush(self._deadlines, (now_ms + node.timeout_ms, token))
+        return execution_of(run, plan, node, work, item, token)
 
     def _may_begin(self, run: RunState | Ended | None, work: NodeState) -> bool:
         """What is scheduled may begin; what was running when its owner stopped may begin again, also in a pause."""
@@ -295,10 +295,7 @@ class Partition:
         """Put a decision into the batch that is growing."""
         run, batch, run_id = turn.state, self._growing, turn.state.run_id
         if turn.events:
-            change = batch.runs.get(run_id)
-            if change is None:
-                change = batch.runs[run_id] = RunChange(run, first_seq)
-            change.events.append((turn.now_ms, turn.events))
+            self._record(run, first_seq, turn.now_ms, turn.events)
         for node_id, item in turn.ready:
             batch.ready.append((run_id, node_id, item))
         for due_ms, node_id, item in turn.timers:
@@ -312,6 +309,12 @@ class Partition:
             until_ms = turn.now_ms + self._limits.dedup_window_ms
             self._residents.end(run_id, Ended(run_id, run.ended, until_ms, run.parent))
             self._timers.set(TimerEntry(until_ms, run_id, "", NO_ITEM))
+
+    def _record(self, run: RunState, first_seq: int, now_ms: int, events: list[Event]) -> None:
+        change = self._growing.runs.get(run.run_id)
+        if change is None:
+            change = self._growing.runs[run.run_id] = RunChange(run, first_seq)
+        change.events.append((now_ms, events))
 
     def _put_back(self, run_id: str) -> None:
         under_way = None if self._under_way is None else self._under_way.runs.get(run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["begin", "finish", "fire_timer", "time_out"]
+__all__ = ["begin_built_in", "execution_of", "finish", "fire_timer", "runs_code", "time_out"]
 
 from headrace import events as e
 from headrace.batches import gather_failure, gather_list, item_ended, schedule_items, split_items
@@ -12,23 +12,22 @@ from headrace.failures import fail_for_good
 from headrace.inputs import node_input
 from headrace.loops import begin_loop
 from headrace.operations import preview
-from headrace.plan import FUNCTION, GATHER, LOOP, SCATTER, SLEEP, SUBFLOW, WAIT, PlanNode
+from headrace.plan import FUNCTION, GATHER, LOOP, SCATTER, SLEEP, SUBFLOW, WAIT, Plan, PlanNode
 from headrace.results import settle_failure, settle_result
-from headrace.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, NodeState
+from headrace.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, NodeState, RunState
 from headrace.subflows import begin_child, child_timed_out
 from headrace.turn import Turn
 from headrace.values import NULL
 from headrace.waits import open_wait
 
 
-def begin(turn: Turn, node: PlanNode, work: NodeState, item: int, token: int) -> Execution | None:
-    """Begin what is scheduled, or begin it again after a crash; gives an execution where user code is to run."""
-    turn.emit(e.NodeStarted(node.id, item, work.attempt))
-    if item == NO_ITEM and node.kind != FUNCTION:
-        _begin_built_in(turn, node, work)
-        return None
-    work.token = token
-    state = turn.state
+def runs_code(node: PlanNode, item: int) -> bool:
+    """Whether user code is to run; everything else is done by the engine itself."""
+    return item != NO_ITEM or node.kind == FUNCTION
+
+
+def execution_of(state: RunState, plan: Plan, node: PlanNode, work: NodeState, item: int, token: int) -> Execution:
+    """The execution of a node, or of a batch item, that begins."""
     value = work.input if item != NO_ITEM else None
     return Execution(
         token,
@@ -40,7 +39,7 @@ def begin(turn: Turn, node: PlanNode, work: NodeState, item: int, token: int) ->
         work.attempt,
         node.uses if item == NO_ITEM else node.params["workerUsesKey"],
         node.params_json,
-        node_input(state, turn.plan, node, work) if value is None else value,
+        node_input(state, plan, node, work) if value is None else value,
         state.context,
         work.error,
         node.timeout_ms,
@@ -49,7 +48,9 @@ def begin(turn: Turn, node: PlanNode, work: NodeState, item: int, token: int) ->
     )
 
 
-def _begin_built_in(turn: Turn, node: PlanNode, work: NodeState) -> None:
+def begin_built_in(turn: Turn, node: PlanNode, work: NodeState) -> None:
+    """Begin a node that the engine does itself."""
+    turn.emit(e.NodeStarted(node.id, NO_ITEM, work.attempt))
     kind = node.kind
     if kind == WAIT:
         open_wait(turn, node, work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from headrace_adapters.memory import MemoryStore
@@ -20,13 +20,15 @@ from .operator_steps import RUNS, Operator, Step, steps
 from .watched_world import Pace, WatchedWorld
 
 FACTOR = float(os.environ.get("HEADRACE_EXAMPLES", "1"))
+# Without the explanation of failures, which calls a failing example many times more.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 paces = st.builds(Pace, st.sampled_from((1_000, 1, 3)), st.sampled_from((1_000, 1, 2)), st.sampled_from((10_000, 1)))
 
 
 def examples(number: int) -> settings:
-    return settings(max_examples=max(1, int(number * FACTOR)), suppress_health_check=SLOW)
+    return settings(max_examples=max(1, int(number * FACTOR)), suppress_health_check=SLOW, phases=PHASES)
 
 
 def memory() -> Backend:

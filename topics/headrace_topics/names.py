@@ -33,13 +33,22 @@ TOPICS: tuple[TopicSpec, ...] = (
 )
 
 
+# Enough for a thousand signals a second for a hundred days; the run keeps counting beyond, out of order.
+_SIGNAL_DIGITS = 10
+
+
 def run_prefix(run_id: str) -> bytes:
     """What the keys of all records of a run begin with."""
     return b"[" + orjson.dumps(run_id) + b","
 
 
 def coordination_key(prefix: bytes, part: tuple[str, ...]) -> bytes:
-    """The key of a part of a run's state: its kind, then what names it within the run."""
+    """The key of a part of a run's state: its kind, then what names it within the run.
+
+    Kept signals go to waits in the order in which they came, so their numbers sort by bytes as they do by value.
+    """
+    if part[0] == "s":
+        part = ("s", part[1].zfill(_SIGNAL_DIGITS))
     return prefix + orjson.dumps(part)[1:]
 
 

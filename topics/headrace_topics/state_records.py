@@ -5,7 +5,7 @@
                    [run, "n", node]      a node: status, activation, attempt, output, the edges that it has decided
                    [run, "m", node, i]   an item of a batch
                    [run, "k", key]       the key of a resume that was applied
-                   [run, "s", number]    a signal that is kept
+                   [run, "s", number]    a signal that is kept; the number in ten digits, so that a store sorts them
     context        [run, key]            a context value, as it is
 
 Every coordination record carries the run's sequence number at the time when it was written, so the highest one is the
@@ -24,7 +24,7 @@ import orjson
 from headrace.errors import RecordRefused
 from headrace.ports import Ended
 from headrace.state import BatchState, ChildState, EdgeOut, LoopState, NodeState, RunError, RunState
-from headrace.values import Json
+from headrace.values import NULL, Json
 from headrace_topics.events_record import parent_from_json, parent_to_json
 from headrace_topics.json_values import parse_object, reencode, whole_number
 
@@ -35,7 +35,8 @@ _F = orjson.Fragment
 def run_parts(state: RunState) -> Iterator[tuple[str, ...]]:
     """The parts of which the state consists, but for context values; what :func:`encode_part` takes."""
     yield ("r",)
-    yield ("i",)
+    if state.input != NULL:
+        yield ("i",)
     for node_id, node in state.nodes.items():
         yield ("n", node_id)
         for index in range(len(node.batch.items)) if node.batch is not None else ():
@@ -208,20 +209,12 @@ def decode_part(state: RunState, part: list[str], record: bytes) -> None:
         elif kind == "k":
             state.keys.add(part[1])
         elif kind == "s":
-            _keep_signal(state, int(part[1]), (data["event"], reencode(data["payload"])))
+            state.signals[int(part[1])] = (data["event"], reencode(data["payload"]))
         else:
             raise RecordRefused(f"run {state.run_id!r} has a record of kind {kind!r}: use the version that wrote it")
     except _MALFORMED as error:
         what = f"not the part {part!r} of run {state.run_id!r}"
         raise RecordRefused(f"{what}: {type(error).__name__}: {error}") from None
-
-
-def _keep_signal(state: RunState, number: int, signal: tuple[str, Json]) -> None:
-    """Signals go to waits in the order in which they came, and a store gives 10 before 2."""
-    in_order = not state.signals or next(reversed(state.signals)) < number
-    state.signals[number] = signal
-    if not in_order:
-        state.signals = dict(sorted(state.signals.items()))
 
 
 def _json(data: dict[str, Any], name: str) -> Json | None:

@@ -70,7 +70,7 @@ def _failed(e: dict[str, Any]) -> Sentence:
 
 
 def _retrying(e: dict[str, Any]) -> Sentence:
-    text = f"attempt {e.get('attempt', 1)} is due at {clock_text(e['dueMs'])} ({e.get('code', '')}: {_message(e)})"
+    text = f"attempt {e.get('attempt', 1)} is due at {clock_text(e['due'])} ({e.get('code', '')}: {_message(e)})"
     return Sentence(e["node"], text, "retrying")
 
 
@@ -132,7 +132,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], Sentence]] = {
     "edgeFailed": _edge("failed"),
     "actionUnheard": lambda e: Sentence(e["node"], f"no edge listens to its action {e['action']}", "skipped"),
     "joinFired": lambda e: Sentence(e["node"], "join fired", detail=True),
-    "timerSet": lambda e: Sentence(e["node"], f"timer set to {clock_text(e['dueMs'], with_date=True)}", "sleeping"),
+    "timerSet": lambda e: Sentence(e["node"], f"timer set to {clock_text(e['due'], with_date=True)}", "sleeping"),
     "timerFired": lambda e: Sentence(e["node"], "timer fired", detail=True),
     "waitOpened": lambda e: Sentence(
         e["node"], f"waits for {'the event ' + e['event'] if e.get('event') else 'a resume'}", "waiting"

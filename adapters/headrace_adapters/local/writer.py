@@ -47,10 +47,19 @@ class BatchWriter:
         puts, deletes = self.puts, self.deletes
         coordination, context = layout.coordination, layout.context
         stored = state.indexed is not None
+        indexed = state.indexed = state.indexed or Indexed()
         head = False
         for part in change.parts:
             kind = part[0]
-            if kind == "x":
+            if kind == "n" or kind == "m":
+                key = coordination + coordination_key(prefix, part)
+                value = encode_part(state, part)
+                item = NO_ITEM if kind == "n" else int(part[2])
+                work = state.work(part[1], item)
+                due_ms = None if work is None else work.due_ms
+                if due_ms is not None or indexed.timers:
+                    self._set_timer(layout, state.run_id, indexed, (part[1], item), due_ms)
+            elif kind == "x":
                 key = context + context_key(prefix, part[1])
                 value = state.context.get(part[1])
             elif kind == "r":
@@ -67,12 +76,9 @@ class BatchWriter:
             record = encode_part(state, ("r",))
             assert record is not None
             puts.append((layout.head + prefix, record))
-        self._index(layout, prefix, state, change.parts)
+        self._flag_run(layout, prefix, state, indexed)
 
-    def _index(self, layout: Layout, prefix: bytes, state: RunState, parts: set[tuple[str, ...]]) -> None:
-        indexed = state.indexed
-        if indexed is None:
-            indexed = state.indexed = Indexed()
+    def _flag_run(self, layout: Layout, prefix: bytes, state: RunState, indexed: Indexed) -> None:
         active = state.active > 0
         if active != indexed.active:
             indexed.active = active
@@ -81,20 +87,12 @@ class BatchWriter:
         if parked != indexed.parked:
             indexed.parked = parked
             self._flag(layout.parked + prefix, parked)
-        timers = indexed.timers
-        for part in parts:
-            kind = part[0]
-            if kind != "n" and kind != "m":
-                continue
-            item = NO_ITEM if kind == "n" else int(part[2])
-            work = state.work(part[1], item)
-            due_ms = None if work is None else work.due_ms
-            before_ms = timers.get((part[1], item)) if timers else None
-            if due_ms != before_ms:
-                self._set_timer(layout, state.run_id, indexed, (part[1], item), due_ms)
 
     def _set_timer(self, layout: Layout, run_id: str, indexed: Indexed, work: tuple[str, int], due_ms: int | None) -> None:
-        before_ms = indexed.timers.pop(work, None)
+        before_ms = indexed.timers.get(work)
+        if due_ms == before_ms:
+            return
+        indexed.timers.pop(work, None)
         if before_ms is not None:
             self.deletes.append(timer_key(layout.timer, TimerEntry(before_ms, run_id, *work)))
         if due_ms is not None:

@@ -33,6 +33,10 @@ def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def files_written() -> list[Path]:
+    return list(Path().iterdir())
+
+
 def echo(ctx: Context) -> object:
     return ctx.input
 
@@ -149,7 +153,7 @@ async def test_the_url_may_come_from_the_environment(monkeypatch: pytest.MonkeyP
         result = await (await app.start("f", 1)).result()
 
     assert result.output == 1
-    assert list(Path().iterdir()) == []
+    assert files_written() == []
 
 
 async def test_a_setting_that_the_adapter_does_not_know_is_refused() -> None:
@@ -314,9 +318,9 @@ async def test_a_flow_that_the_app_does_not_have_is_refused(name: str) -> None:
     app = App("a").add(simple())
 
     async with app.work("memory:"):
-        with pytest.raises((DefinitionError, ValueRefused), match="has no flow|not empty"):
+        with pytest.raises((DefinitionError, ValueRefused), match=r"has no flow|not empty"):
             await app.start(name)
-        with pytest.raises(DefinitionError, match="'f' of version '9'; it has 'f' \\(version '1'\\)"):
+        with pytest.raises(DefinitionError, match=r"'f' of version '9'; it has 'f' \(version '1'\)"):
             await app.start("f", version="9")
 
 

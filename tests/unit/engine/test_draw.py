@@ -44,7 +44,7 @@ def test_dot_shows_the_same() -> None:
 
 def test_built_in_nodes_say_what_they_do() -> None:
     child = Flow("child").node("x", lambda: 1)
-    flow = Flow("f").node("a", lambda: []).batch("each", "work", items="a", after="a")
+    flow = Flow("f").node("a", lambda: [1]).batch("each", "work", items="a", after="a")
     flow.subflow("sub", child, after="each").node("w", lambda: 1)
     flow.loop("again", "input < 3", body="w", after="sub")
     flow.node("z", lambda: 1, join=1, after="again")

@@ -47,6 +47,16 @@ def test_the_format_of_version_1_does_not_change() -> None:
     assert [decode_dead_letter(line) for line in lines] == SAMPLES
 
 
+def test_the_dead_letters_of_the_manual_can_be_read() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    block = text.split("\n## Dead letters\n")[1].split("```json\n")[1].split("```")[0]
+
+    assert [decode_dead_letter(line.encode()).record for line in block.splitlines()] == [
+        b'{"type": "strat", "runId": "r1"}',
+        b"\xff\xfe{",
+    ]
+
+
 @given(st.none() | st.binary(max_size=40) | st.text(max_size=20).map(str.encode), st.none() | st.binary(max_size=20))
 @example(b"\xed\xa0\x80", b"\xc0\x80")
 @example("\ufeff{}".encode(), b"\x00")

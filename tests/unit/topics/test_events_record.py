@@ -19,6 +19,7 @@ from headrace.batch import Rejection
 from headrace.errors import RecordRefused
 from headrace.execution import Operation
 from headrace.values import NULL, encode, join_array, join_object
+from headrace_topics.camel import camel
 from headrace_topics.events_record import (
     EVENT_NAMES,
     decode_events,
@@ -221,6 +222,26 @@ def test_a_kept_edge_without_a_value_is_told_from_one_with_null() -> None:
     event = e.LoopIteration("loop", 1, 9, NULL, (), kept)
 
     assert read(record_of(event)) == event
+
+
+def test_the_manual_names_every_event_with_every_field() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    rows = text.split("\n## Events\n")[1].split("\n## ")[0].split("|---|---|---|\n")[1].split("\n\n")[0].splitlines()
+    told = {row.split("`")[1]: row.split(" | ")[1].replace("`", "").replace("?", "") for row in rows}
+
+    assert {name: fields.split(", ") if fields.strip("| ") else [] for name, fields in told.items()} == {
+        name: [camel(field) for field in cls._fields] for name, cls in EVENT_NAMES.items()
+    }
+
+
+def test_the_records_of_the_manual_can_be_read() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    block = text.split("\n## Events\n")[1].split("```json\n")[1].split("```")[0]
+
+    assert [[type(event) for _, _, event in decode_events(line.encode())] for line in block.splitlines()] == [
+        [e.NodeCompleted, e.EdgeTaken, e.NodeScheduled],
+        [],
+    ]
 
 
 def test_events_are_numbered_without_a_gap_and_keep_the_time_of_their_decision() -> None:

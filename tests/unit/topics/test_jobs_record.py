@@ -162,6 +162,29 @@ def test_what_the_engine_makes_of_several_values_may_be_larger_and_deeper_than_e
     assert [decode(encode_command(command), limit=100) for command in (start, end)] == [start, end]
 
 
+def examples_of(section: str) -> list[str]:
+    """The records that ``docs/records.md`` shows in a section."""
+    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    blocks = text.split(f"\n## {section}\n")[1].split("\n## ")[0].split("```json\n")[1:]
+    return [line for block in blocks for line in block.split("```")[0].splitlines()]
+
+
+def test_the_records_of_the_manual_can_be_read() -> None:
+    start = decode(*examples_of("Starting a run"), "r1")
+    jobs = [decode(line, "r1") for line in examples_of("Jobs")]
+
+    assert start == c.Start("r1", "order", None, b'{"id":7}')
+    assert [type(job) for job in jobs] == [c.Start, c.Resume, c.Signal, c.Cancel, c.Pause, c.Unpause]
+
+
+def test_every_start_event_of_the_manual_is_the_same() -> None:
+    """In the console's, Java's, Go's and Python's example."""
+    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    section = text.split("\n## Starting a run\n")[1].split("\n## ")[0].replace('\\"', '"')
+
+    assert section.count(*examples_of("Starting a run")) == 5
+
+
 # What is no command is refused.
 
 

@@ -90,6 +90,13 @@ def test_a_result_survives_its_record(
     assert [RunError(e["nodeId"], e["code"], e["message"], e.get("predecessor", "")) for e in result.errors] == errors
 
 
+def test_the_results_of_the_manual_can_be_read() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
+    block = text.split("\n## Results\n")[1].split("```json\n")[1].split("```")[0]
+
+    assert [decode_result(line.encode()).status for line in block.splitlines()] == ["completed", "failed"]
+
+
 def test_a_result_as_json_is_the_record_but_for_the_parent() -> None:
     for line in GOLDEN.read_bytes().splitlines():
         parsed = orjson.loads(line)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headrace_topics.names import TOPICS, context_key, coordination_key, run_prefix, split_key
 
 TEXTS = st.sampled_from(["", "\x00", '"', "\\", '","', "]", "\u2028", "ключ", "\U0001f600"]) | st.text(max_size=12)
-PARTS = st.lists(TEXTS, min_size=1, max_size=3).map(tuple)
+PARTS = st.lists(TEXTS, min_size=1, max_size=3).map(tuple).filter(lambda part: part[0] != "s")
 
 
 def test_topics_have_names_of_their_own_and_a_cleanup_that_kafka_knows() -> None:
@@ -30,6 +30,14 @@ def test_a_key_can_be_taken_apart(run_id: str, part: tuple[str, ...]) -> None:
 
     assert split_key(coordination_key(prefix, part)) == [run_id, *part]
     assert split_key(context_key(prefix, part[0])) == [run_id, part[0]]
+
+
+def test_kept_signals_sort_by_their_number() -> None:
+    prefix = run_prefix("r1")
+    keys = [coordination_key(prefix, ("s", str(number))) for number in (1, 2, 9, 10, 11, 99, 100, 10_000)]
+
+    assert keys == sorted(keys)
+    assert int(split_key(keys[3])[2]) == 10
 
 
 @given(TEXTS, TEXTS, PARTS)
