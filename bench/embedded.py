@@ -53,7 +53,7 @@ class Running:
 
     async def __aenter__(self) -> Running:
         self.client = await self._worker.start()
-        self.loop = self._worker._loop  # noqa: SLF001 (the bench looks at commits directly)
+        self.loop = self._worker._loop
         self.loop.on_commit(self._committed)
         return self
 
@@ -121,9 +121,7 @@ async def fans(bench: Bench, nodes: int) -> None:
     bench.row("fan-8", fan_8, runs_per_s=round(runs_per_s), nodes_per_commit=round(per_commit))
     if bench.wants("fan-10000"):
         fan_10000, _, per_commit = await throughput(fan(10_000), nodes, 1)
-        bench.row(
-            "fan-10000", fan_10000, cost_vs_fan_8=round(fan_8 / fan_10000, 3), nodes_per_commit=round(per_commit)
-        )
+        bench.row("fan-10000", fan_10000, cost_vs_fan_8=round(fan_8 / fan_10000, 3), nodes_per_commit=round(per_commit))
 
 
 async def beside_waiting(bench: Bench, nodes: int) -> None:

@@ -59,6 +59,4 @@ class Batch:
 
     def __bool__(self) -> bool:
         """Whether anything is to be written or told."""
-        return bool(
-            self.runs or self.publish or self.rejections or self.dead_letters or self.replies or self.expired
-        )
+        return bool(self.runs or self.publish or self.rejections or self.dead_letters or self.replies or self.expired)

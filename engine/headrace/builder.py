@@ -16,78 +16,31 @@ from it come from the second.
 
 from __future__ import annotations
 
-__all__ = ["AttemptOptions", "Duration", "EdgeOptions", "Flow", "NodeOptions", "NodeRef", "PlaceOptions"]
+__all__ = ["Flow"]
 
 import copy
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Literal, TypeVar, Unpack, cast, overload
 
 from headrace.adapter import RunResult
 from headrace.blueprint import Blueprint, from_json, to_json
 from headrace.errors import BlueprintInvalid, DefinitionError, Problem
+from headrace.options import (
+    AttemptOptions,
+    Duration,
+    EdgeOptions,
+    NodeFunction,
+    NodeOptions,
+    NodeRef,
+    PlaceOptions,
+    check_options,
+)
 from headrace.registry import Registry
 from headrace.validation import validate
 
-NodeFunction = Callable[..., Any]
-"""What a node runs: a function, sync or async, of no argument or one (the context), or a class derived from Node."""
-
-NodeRef = str | NodeFunction
-"""A node: its id, or what it runs."""
-
-Duration = float | str | timedelta
-"""Milliseconds, a text such as ``"2s"`` or ``"PT1H"``, or a timedelta."""
-
 _Map = Mapping[str, str] | None  # Short, for a signature in one line.
 F = TypeVar("F", bound=NodeFunction)
-
-
-class EdgeOptions(TypedDict, total=False):
-    """What can be said of an edge; None says nothing.
-
-    It is taken for results with that *action*, where the condition *when* holds. *transform* is evaluated over
-    ``input``, the source's output, and gives what the target receives.
-    """
-
-    action: str | None
-    when: str | None
-    transform: str | None
-
-
-class PlaceOptions(EdgeOptions, total=False):
-    """Where a node stands: what can be said of every node.
-
-    *after*: the node or nodes that it follows, over edges with the :class:`EdgeOptions`. *join*: ``"all"``, ``"any"``,
-    or the number of arrivals that are enough. *fallback*: the node that takes over when this one has failed for good.
-    *run_ahead*: may start on results that are not durable yet.
-    """
-
-    after: NodeRef | Sequence[NodeRef]
-    fallback: NodeRef
-    join: Literal["all", "any"] | int
-    run_ahead: bool
-
-
-class AttemptOptions(PlaceOptions, total=False):
-    """How a node that may fail is tried: *max_retries* counts all attempts, *timeout* is for each."""
-
-    max_retries: int
-    retry_delay: Duration
-    retry_backoff: float
-    max_retry_delay: Duration
-    retry_jitter: float
-    timeout: Duration
-
-
-class NodeOptions(AttemptOptions, total=False):
-    """What a function works on.
-
-    *inputs*: a name (a node's output, a path into it, a context key) or an object of names, instead of what comes over
-    the edges. *params*: what the function finds in ``ctx.params``.
-    """
-
-    inputs: NodeRef | Mapping[str, NodeRef]
-    params: Mapping[str, Any]
 
 
 _EDGE = {"action": "action", "when": "condition", "transform": "transform"}
@@ -244,12 +197,10 @@ class Flow:
         """
         what = f"batch {id!r} of flow {self.id!r}"
         on_error = _choice(f"{what}: on_item_error", on_item_error, ("fail", "collect"))
-        _check_options(what, options, AttemptOptions)
+        check_options(what, options, AttemptOptions)
         scatter, gather = f"{id}_scatter", f"{id}_gather"
         self._check_new(id, scatter, gather)
-        key = (
-            worker if isinstance(worker, str) else self.registry.add(f"{self.id}.{id}", worker, cpu_bound=cpu_bound).key
-        )
+        key = worker if isinstance(worker, str) else self.registry.add(f"{self.id}.{id}", worker, cpu_bound=cpu_bound).key
         self._ids.add(id)
         self._batches.add(id)
         params = {"workerUsesKey": key, "gatherNodeId": gather, "chunkSize": chunk_size, "onItemError": on_error}
@@ -261,7 +212,7 @@ class Flow:
 
     def edge(self, source: NodeRef, target: NodeRef, **options: Unpack[EdgeOptions]) -> Flow:
         """Lead from *source* to *target*; see :class:`EdgeOptions` for when, and with what."""
-        _check_options(f"edge {source!r} -> {target!r} of flow {self.id!r}", options, EdgeOptions)
+        check_options(f"edge {source!r} -> {target!r} of flow {self.id!r}", options, EdgeOptions)
         said = _without_none({_EDGE[name]: value for name, value in options.items()})
         self._edges.append({"source": self._id_of(source), "target": self._id_of(target), **said})
         return self
@@ -325,7 +276,7 @@ class Flow:
 
     async def run(
         self,
-        input: Any = None,  # noqa: A002
+        input: Any = None,
         *,
         context: Mapping[str, Any] | None = None,
         dependencies: Mapping[str, Any] | None = None,
@@ -368,7 +319,7 @@ class Flow:
     ) -> None:
         """Add one node and the edges to it; *said* are its options, *params* those of a built-in node."""
         what = f"node {node_id!r} of flow {self.id!r}"
-        _check_options(what, said, allowed)
+        check_options(what, said, allowed)
         options = cast("NodeOptions", said)
         # What can be refused comes before what is kept, so a definition that raises leaves nothing behind.
         after = options.get("after", ())
@@ -424,13 +375,6 @@ class Flow:
         known = [it for it in self._ids if name == it or name.startswith(it + ".")]
         longest = max(known, key=len, default="")
         return f"{longest}_gather{name[len(longest) :]}" if longest in self._batches else name
-
-
-def _check_options(what: str, options: Mapping[str, object], allowed: type[EdgeOptions]) -> None:
-    known = allowed.__annotations__
-    for name in options:
-        if name not in known:
-            raise DefinitionError(f"{what}: there is no option {name!r} here, only {', '.join(known)}")
 
 
 def _each(inputs: Any, change: Callable[[Any], str]) -> Any:

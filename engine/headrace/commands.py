@@ -125,15 +125,4 @@ class ResumeApplied(NamedTuple):
     key: str
 
 
-Command = (
-    Start
-    | Resume
-    | Signal
-    | Cancel
-    | Pause
-    | Unpause
-    | RunNode
-    | ChildNews
-    | ChildEnd
-    | ResumeApplied
-)
+Command = Start | Resume | Signal | Cancel | Pause | Unpause | RunNode | ChildNews | ChildEnd | ResumeApplied

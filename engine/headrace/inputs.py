@@ -52,9 +52,7 @@ def _compile_name(name: str, node_ids: Container[str]) -> NameRef:
         path = (last, *path)
 
 
-def pinned_input(
-    state: RunState, plan: Plan, inputs: Inputs, work: NodeState | None, edges: tuple[int, ...]
-) -> Json | None:
+def pinned_input(state: RunState, plan: Plan, inputs: Inputs, work: NodeState | None, edges: tuple[int, ...]) -> Json | None:
     """The input to record when the node is scheduled; None where its edges (or the run's input) give it."""
     if inputs is None:
         return None

@@ -44,9 +44,7 @@ def advance_loops(turn: Turn) -> bool:
 
 def _iteration_is_over(turn: Turn, node: PlanNode) -> bool:
     join = turn.state.joins.get(node.id)
-    if join is None or not all(
-        edge in join.arrived or edge in join.dead or edge in join.failed for edge in node.back
-    ):
+    if join is None or not all(edge in join.arrived or edge in join.dead or edge in join.failed for edge in node.back):
         return False
     nodes = turn.state.nodes
     for member in node.body:
@@ -129,5 +127,3 @@ def _leave(
     turn.emit(e.LoopEnded(node.id, 0 if work.loop is None else work.loop.iteration, value))
     record(turn, node, value, action, (), taken)
     close_leaving(turn, node, DEAD)
-
-

@@ -10,7 +10,8 @@ It owns the runs whose ids fall into it, decides about them, and does no IO. A d
     committed() / aborted()       how that ended
 
 Nothing that was decided may leave the engine before its batch is committed: replies and cancellations are in the batch,
-and work becomes ready for ``begin`` only with ``committed``. One batch may be under way while the next one grows. After
+and work becomes ready for ``begin`` only with ``committed`` (unless its node
+is marked *run-ahead*). One batch may be under way while the next one grows. After
 ``aborted`` everything uncommitted is gone, and the driver delivers again what it had received since the last commit.
 """
 
@@ -298,6 +299,9 @@ class Partition:
             self._record(run, first_seq, turn.now_ms, turn.events)
         for node_id, item in turn.ready:
             batch.ready.append((run_id, node_id, item))
+            if turn.plan.nodes[node_id].run_ahead:
+                # It need not wait until what it depends on is durable; its job is written all the same.
+                self._ready.append((run_id, node_id, item))
         for due_ms, node_id, item in turn.timers:
             self._timers.set(TimerEntry(due_ms, run_id, node_id, item))
         batch.publish += turn.publish

@@ -129,6 +129,9 @@ class Plan:
         self.version = blueprint.version
         self.fail_fast = blueprint.on_failure == "fail-fast"
         self.nodes: dict[str, PlanNode] = {spec.id: PlanNode(spec) for spec in blueprint.nodes}
+        if blueprint.metadata.get("runAhead") is True:
+            for node in self.nodes.values():
+                node.run_ahead = True
         self.edges: tuple[PlanEdge, ...] = ()
         self.starts: tuple[str, ...] = ()
         self.terminals: tuple[str, ...] = ()

@@ -17,9 +17,7 @@ from headrace.turn import Turn
 
 def start(turn: Turn, command: Start, version: str, parked: str) -> None:
     """Begin a run that is not known yet; *parked* says what the owner lacks for it, if anything."""
-    turn.emit(
-        e.RunStarted(command.blueprint_id, version, command.input, command.context, command.parent, turn.now_ms)
-    )
+    turn.emit(e.RunStarted(command.blueprint_id, version, command.input, command.context, command.parent, turn.now_ms))
     turn.reply(command.request_id, "applied")
     if parked:
         turn.emit(e.RunParked(parked))

@@ -78,9 +78,7 @@ def _context(expression: Expression, state: RunState, subject: Subject) -> tuple
 def _outputs(expression: Expression, state: RunState, plan: Plan, subject: Subject) -> tuple[dict[str, Any], int]:
     keys = expression.output_keys
     wanted = plan.nodes if keys is None else keys
-    return _decoded(
-        {key: subject.output if key == subject.node_id else named_output(state, key) for key in wanted}
-    )
+    return _decoded({key: subject.output if key == subject.node_id else named_output(state, key) for key in wanted})
 
 
 def _decoded(values: Mapping[str, Json | None]) -> tuple[dict[str, Any], int]:

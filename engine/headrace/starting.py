@@ -17,7 +17,7 @@ from headrace.results import settle_failure, settle_result
 from headrace.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, NodeState, RunState
 from headrace.subflows import begin_child, child_timed_out
 from headrace.turn import Turn
-from headrace.values import NULL
+from headrace.values import NULL, check_nesting
 from headrace.waits import open_wait
 
 
@@ -137,7 +137,14 @@ def fire_timer(turn: Turn, node: PlanNode, work: NodeState, item: int) -> None:
         turn.emit(e.NodeScheduled(node.id, item, work.activation, work.attempt, (), None))
         turn.ready.append((node.id, item))
     elif work.status == SLEEPING:
-        settle_result(turn, node, work, node_input(turn.state, turn.plan, node, work), None)
+        value = node_input(turn.state, turn.plan, node, work)
+        try:
+            # A sleep that is a join wraps what it hands on, and a loop may do that without end.
+            check_nesting(value, f"the input of {node.id!r}")
+        except ValueRefused as error:
+            fail_for_good(turn, node, work, "VALUE_REFUSED", str(error))
+        else:
+            settle_result(turn, node, work, value, None)
     elif work.status == WAITING:
         turn.news = True
         settle_result(turn, node, work, NULL, "timeout")

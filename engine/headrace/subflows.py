@@ -89,9 +89,7 @@ def child_ended(turn: Turn, command: ChildEnd) -> None:
     turn.news = True
     if command.status == "completed":
         mapping: dict[str, str] = node.params.get("outputs") or {}
-        operations = tuple(
-            Operation("set", key, command.values.get(name, NULL)) for key, name in mapping.items()
-        )
+        operations = tuple(Operation("set", key, command.values.get(name, NULL)) for key, name in mapping.items())
         settle_result(turn, node, work, command.output, None, operations)
     else:
         text = f"child run {command.child_id!r} {command.status}" + (f": {command.error}" if command.error else "")
@@ -136,6 +134,4 @@ def tell_end(turn: Turn) -> None:
             value = state.context.get(name)
         values[name] = NULL if value is None else value
     error = "; ".join(f"{error.node}: {error.message}" for error in state.errors[:5]) or state.reason
-    turn.publish.append(
-        ChildEnd(parent.run_id, state.run_id, parent.node_id, state.ended, state.output, values, error)
-    )
+    turn.publish.append(ChildEnd(parent.run_id, state.run_id, parent.node_id, state.ended, state.output, values, error))

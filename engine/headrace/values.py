@@ -8,7 +8,7 @@ knows a JSON library (docs/decisions/0002-values-are-encoded-json.md).
 
 from __future__ import annotations
 
-__all__ = ["NULL", "Json", "decode", "encode", "encode_text", "join_array", "join_object"]
+__all__ = ["NULL", "Json", "check_nesting", "decode", "encode", "encode_text", "join_array", "join_object"]
 
 import math
 from collections.abc import Iterable
@@ -22,6 +22,9 @@ Json = bytes
 """One JSON value in UTF-8, as :func:`encode` wrote it."""
 
 NULL: Json = b"null"
+
+# What the codec writes; it reads more, so a value that was put together can still be looked at.
+NESTING_MAX = 254
 
 
 def encode(value: Any, *, bytes_max: int | None = None, what: str = "value") -> Json:
@@ -57,6 +60,15 @@ def encode_text(text: str) -> Json:
         return orjson.dumps(text)
     except TypeError as error:
         raise ValueRefused(f"text {text!r} is not Unicode that UTF-8 can hold: {error}") from None
+
+
+def check_nesting(encoded: Json, what: str) -> None:
+    """Refuse a value that the engine put together from others if it is nested deeper than :func:`encode` allows.
+
+    Raises :class:`ValueRefused`.
+    """
+    if len(encoded) >= 2 * NESTING_MAX:
+        encode(decode(encoded), what=what)
 
 
 def join_array(items: Iterable[Json]) -> Json:

@@ -151,7 +151,8 @@ def report(ctx: Context) -> dict[str, Any]:
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
     totals, errors = given["ranking"]["totals"], given["ranking"]["errors"]
-    return {"report": str(path), "verdict": found["verdict"], "approval": approval, **totals, "notParsed": len(errors)}
+    counts = {what: totals[what] for what in ("files", "lines", "functions", "classes", "longest", "complexity")}
+    return {"report": str(path), "verdict": found["verdict"], "approval": approval, **counts, "notParsed": len(errors)}
 
 
 survey.edge(findings, report, when="!context.approve").edge(clean, report, when="!context.approve")

@@ -5,16 +5,24 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headrace import Flow, events, validation, validation_graph
 
+if TYPE_CHECKING:
+    from conftest import Shell
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "docs/writing-flows.md"]
+PAGES = ["docs/writing-flows.md"]
+COMMANDS = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -46,6 +54,46 @@ async def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch:
     flows = [value for value in names.values() if isinstance(value, Flow)]
     assert flows
     assert [flow.check() for flow in flows] == [()] * len(flows)
+
+
+def test_the_program_of_the_readme_prints_what_the_readme_says(shell: Shell) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((_, program),) = blocks_of(ROOT / "README.md")
+    (shell.folder / "order.py").write_text(program, encoding="utf-8")
+
+    ran = subprocess.run(
+        [sys.executable, "order.py"], cwd=shell.folder, check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"```text\n{ran.stdout}```" in text
+
+
+def test_the_commands_of_the_readme_do_what_it_says(shell: Shell) -> None:
+    """The block of commands as it stands there, the worker in the background."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((_, program),) = blocks_of(ROOT / "README.md")
+    (shell.folder / "order.py").write_text(program, encoding="utf-8")
+    (block,) = (found[1] for found in COMMANDS.finditer(text) if "headrace worker" in found[1])
+    worker_command, *commands = (shlex.split(line, comments=True)[1:] for line in block.splitlines())
+    worker = shell.begin(*worker_command)
+    assert worker.stdout.readline().startswith("ready")
+
+    printed = {command[0]: shell.headrace(*command) for command in commands}
+
+    assert list(printed) == ["start", "status", "signal", "result"]
+    assert "approval" in printed["status"]
+    assert "shipped for 400" in printed["result"]
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=30)
+    assert worker.returncode == 0
+
+
+def test_the_readme_of_the_engine_names_every_module() -> None:
+    page = (ROOT / "engine" / "README.md").read_text(encoding="utf-8")
+    modules = sorted((ROOT / "engine" / "headrace").glob("[!_]*.py"))
+
+    assert [module.name for module in modules if f"`{module.name}`" not in page] == []
 
 
 def test_the_semantics_name_every_event() -> None:

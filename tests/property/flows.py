@@ -38,6 +38,14 @@ FAILING_CONDITIONS = ("1 / 0 == 0", "'text'", "result.output > 2", "context.miss
 TRANSFORMS = ("{'v': input}", "[input, 1]", "context.n", "input")
 FAILING_TRANSFORMS = ("input.a.b", "context.missing")
 
+# What a flow mostly consists of.
+THEMES = {
+    "work": ("function",) * 9 + ("wait", "sleep", "batch", "subflow", "loop"),
+    "loops": ("function",) * 4 + ("loop",) * 4 + ("wait", "batch", "subflow"),
+    "people": ("function",) * 4 + ("wait",) * 3 + ("subflow",) * 3 + ("sleep",),
+    "batches": ("function",) * 3 + ("batch",) * 4 + ("loop", "wait"),
+}
+
 
 class Case(NamedTuple):
     """A flow that can be started, with its children and what its nodes do."""
@@ -73,7 +81,8 @@ class FlowMaker:
         self._id = flow_id
         self._behaviours = behaviours
         self._children = children
-        self._rough = _often(draw, 50)
+        self._rough = _often(draw, 40)
+        self._theme = draw(st.sampled_from(tuple(THEMES)))
         self.nodes: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
         self._controllers: set[str] = set()
@@ -138,7 +147,7 @@ class FlowMaker:
             edge["transform"] = draw(st.sampled_from(FAILING_TRANSFORMS if failing else TRANSFORMS))
 
     def _join(self, node_id: str, incoming: int) -> None:
-        kind = self._draw(st.sampled_from(("all", "all", "any", "least")))
+        kind = self._draw(st.sampled_from(("all",) * 6 + ("any",) * 3 + ("least",)))
         if kind == "any":
             self._config(node_id)["joinStrategy"] = "any"
         elif kind == "least":
@@ -170,11 +179,7 @@ class FlowMaker:
     # Units.
 
     def unit(self, depth: int) -> Unit:
-        kinds = ["function"] * 11 + ["wait", "sleep", "batch", "batch"]
-        if depth:
-            kinds += ["loop", "loop"]
-        if self._children:
-            kinds += ["subflow", "subflow"]
+        kinds = [kind for kind in THEMES[self._theme] if (kind != "loop" or depth) and (kind != "subflow" or self._children)]
         kind = self._draw(st.sampled_from(kinds))
         if kind == "loop":
             return self.loop(depth)
@@ -239,7 +244,7 @@ class FlowMaker:
                 entry[write] = {key: value}
         if _often(draw, 4):
             entry["delete"] = ["k"]
-        if _often(draw, 40 if self._rough else 3):
+        if _often(draw, 35 if self._rough else 1):
             how = draw(st.sampled_from(("raise", "raise", "raise", "fatal", "error", "hang")))
             entry.update({"raise": "boom", "fatal": True} if how == "fatal" else {how: True if how == "hang" else "boom"})
             return entry
@@ -281,7 +286,7 @@ class FlowMaker:
         draw = self._draw
         node = self._node("batch-scatter", {})
         params = node["params"]
-        if _often(draw, 75):
+        if _often(draw, 90):
             node["inputs"] = "items"
         gather = self._node("batch-gather")
         params["gatherNodeId"] = gather["id"]
@@ -316,7 +321,7 @@ class FlowMaker:
         back: dict[str, Any] = {"source": body[-1].exit, "target": controller}
         if body[-1].exit in self._controllers:
             back["action"] = "break"
-        self._expressions(back, percent=7)
+        self._expressions(back, percent=4)
         self.edges.append(back)
         if _often(draw, 8):
             self.edges.append({**back, "action": "x"})
@@ -335,14 +340,14 @@ def problems_of(case: Case) -> list[str]:
 
 
 @st.composite
-def cases(draw: Draw, size: int = 7) -> Case:
+def cases(draw: Draw, size: int = 9) -> Case:
     """A valid flow with up to *size* units at its top, and up to two flows below it."""
     behaviours: dict[str, list[dict[str, Any]]] = {}
     children: list[str] = []
     blueprints: list[dict[str, Any]] = []
-    for child in ("c", "b")[2 - draw(st.sampled_from((0, 0, 1, 2))) :]:
+    for child in ("c", "b")[2 - draw(st.sampled_from((0, 1, 2))) :]:
         maker = FlowMaker(draw, child, behaviours, list(children))
-        blueprints.insert(0, maker.blueprint(draw(st.integers(1, 3)), draw(st.integers(0, 1))))
+        blueprints.insert(0, maker.blueprint(draw(st.integers(1, 4)), draw(st.integers(0, 1))))
         children.append(child)
     maker = FlowMaker(draw, "a", behaviours, children)
     blueprints.insert(0, maker.blueprint(draw(st.integers(1, size)), draw(st.integers(0, 2))))

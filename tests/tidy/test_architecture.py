@@ -64,11 +64,14 @@ SHELL = {
     "headrace.app": {
         "asyncio",  # handles are awaited
         "importlib",  # adapters are found by entry point
-        "inspect",  # takes functions and classes as nodes
+        "contextlib",  # connections are entered and left
         "os",  # HEADRACE_URL
     },
     "headrace.builder": {
         "datetime",  # durations may be given as a timedelta
+    },
+    "headrace.options": {
+        "datetime",  # the same
     },
     "headrace.context": {
         "logging",  # ``ctx.log``

@@ -332,7 +332,7 @@ def decode_command(record: bytes, key: str | None = None, *, value_bytes_max: in
     if key is not None and key != run_id:
         refuse("runId", f"the key of the record, {shown(key)}", shown(run_id))
     command = reader(data, run_id, value_bytes_max)
-    if _LONG_NUMBER.search(record) is not None and kind in _PUBLIC_READERS:
+    if kind in _PUBLIC_READERS and _LONG_NUMBER.search(record) is not None:
         _refuse_long_integers(record)
     return command
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["follow", "node_table"]
+__all__ = ["choose_rows", "follow", "node_table"]
 
 import asyncio
 import time
@@ -91,7 +91,7 @@ def _picture(rows: Rows, title: Text, room: int) -> RenderableType:
     head = Text.assemble(title, "  ", (rows.run_state, style), (f"  {taken}", "dim"))
     if rows.reason:
         head.append(f"  {rows.reason}", "yellow")
-    shown, left = _chosen(list(rows.by_id.values()), room)
+    shown, left = choose_rows(list(rows.by_id.values()), room)
     picture: list[RenderableType] = [head, node_table(shown, now_ms)]
     if left:
         counts: dict[str, int] = {}
@@ -102,7 +102,7 @@ def _picture(rows: Rows, title: Text, room: int) -> RenderableType:
     return Group(*picture)
 
 
-def _chosen(rows: list[Row], room: int) -> tuple[list[Row], list[Row]]:
+def choose_rows(rows: list[Row], room: int) -> tuple[list[Row], list[Row]]:
     """The rows that are shown where there is room for some only: what goes on or went wrong, then the latest."""
     if len(rows) <= room:
         return rows, []

@@ -18,7 +18,6 @@ from headrace_adapters.local.settings import local_settings
 from headrace_adapters.local.worker import LocalWorker, Settings, load_plans, now_ms
 from headrace_adapters.rocks import RocksStore
 
-
 # RocksDB has a folder of its own, beside what is said about the worker that holds it.
 STORE = "store"
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 __all__ = ["LocalCarrier", "append_jobs", "save_blueprints", "stored_blueprints"]
 
+import time
 from collections.abc import Iterable, Sequence
 from itertools import count
 
 import orjson
-from headrace_topics.dead_letters import encode_dead_letter
-from headrace_topics.jobs_record import decode_command, encode_command
 
 from headrace.batch import Batch
 from headrace.blueprint import Blueprint, from_json, to_json
@@ -35,6 +34,8 @@ from headrace_adapters.local.layout import (
 )
 from headrace_adapters.local.reader import LocalReader
 from headrace_adapters.local.writer import BatchWriter
+from headrace_topics.dead_letters import encode_dead_letter
+from headrace_topics.jobs_record import decode_command, encode_command
 from headrace_topics.partitioning import partition_of
 
 
@@ -69,7 +70,13 @@ class LocalCarrier(Carrier):
                 jobs.append(Job(decode_command(record, value_bytes_max=self._limits.value_bytes_max), key))
             except RecordRefused as error:
                 letter = encode_dead_letter(
-                    record, None, str(error), source_topic="jobs", partition=0, offset=numbered(JOB, key), at_ms=0
+                    record,
+                    None,
+                    str(error),
+                    source_topic="jobs",
+                    partition=0,
+                    offset=numbered(JOB, key),
+                    at_ms=time.time_ns() // 1_000_000,
                 )
                 refused.append((number_key(DEAD_LETTER, next(self._dead_letters)), letter))
                 gone.append(key)

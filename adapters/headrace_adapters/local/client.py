@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import orjson
-from headrace_topics.results_record import decode_result
 
 from headrace.adapter import Answer, Client, RunResult
 from headrace.batch import Batch
@@ -27,6 +26,7 @@ from headrace_adapters.local.layout import EVENTS, RESULT, KeyValueStore
 from headrace_adapters.local.reader import LocalReader
 from headrace_topics.names import run_prefix
 from headrace_topics.partitioning import partition_of
+from headrace_topics.results_record import decode_result
 
 _T = TypeVar("_T")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ["BatchWriter"]
 
-from headrace_topics.results_record import encode_result
-
 from headrace.batch import Batch, RunChange
 from headrace.execution import NO_ITEM
 from headrace.ports import Ended, TimerEntry
@@ -13,6 +11,7 @@ from headrace.state import Indexed, RunState
 from headrace_adapters.local.layout import EVENTS, RESULT, Layout, timer_key
 from headrace_topics.events_record import encode_events, encode_rejection
 from headrace_topics.names import context_key, coordination_key, run_prefix
+from headrace_topics.results_record import encode_result
 from headrace_topics.state_records import encode_marker, encode_part, run_parts
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from headrace.context import Context
 from headrace.errors import Cancelled, FatalError
-from headrace.execution import Execution, Failed, Operation, Outcome, Succeeded
-from headrace.execution import NOT_TRIED_AGAIN
+from headrace.execution import NOT_TRIED_AGAIN, Execution, Failed, Operation, Outcome, Succeeded
 from headrace.invoke import MESSAGE_CHARS_MAX, invoke_async, invoke_sync
 from headrace.node import Node, Result
 from headrace.registry import Implementation

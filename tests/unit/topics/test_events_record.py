@@ -227,9 +227,9 @@ def test_a_kept_edge_without_a_value_is_told_from_one_with_null() -> None:
 def test_the_manual_names_every_event_with_every_field() -> None:
     text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
     rows = text.split("\n## Events\n")[1].split("\n## ")[0].split("|---|---|---|\n")[1].split("\n\n")[0].splitlines()
-    told = {row.split("`")[1]: row.split(" | ")[1].replace("`", "").replace("?", "") for row in rows}
+    told = {row.split("`")[1]: row.split("|")[2].replace("?", "") for row in rows}
 
-    assert {name: fields.split(", ") if fields.strip("| ") else [] for name, fields in told.items()} == {
+    assert {name: [field.strip(" `") for field in fields.split(",") if field.strip()] for name, fields in told.items()} == {
         name: [camel(field) for field in cls._fields] for name, cls in EVENT_NAMES.items()
     }
 

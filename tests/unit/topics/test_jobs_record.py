@@ -246,6 +246,8 @@ ID = f"expected text of 1 to {ID_BYTES_MAX} bytes, found"
         ({"type": "childNews", "childId": "c", "nodeId": "n"}, "field 'awaiting': expected true or false, found nothing"),
         ({"type": "childNews", "childId": "c", "nodeId": "n", "awaiting": True, "waits": [["a"]]}, "field 'waits'"),
         ({"type": "childNews", "childId": "c", "nodeId": "n", "awaiting": True, "waits": 7}, "expected a list"),
+        ({"type": "childNews", "childId": "c", "nodeId": "n", "awaiting": True, "waits": [[1, None]]}, "field 'waits'"),
+        ({"type": "childNews", "childId": "c", "nodeId": "n", "awaiting": True, "waits": [["a", 1]]}, "field 'waits'"),
         ({"type": "childEnd", "childId": "c", "nodeId": "n", "status": "failed", "error": 7}, "field 'error'"),
         ({"type": "resumeApplied"}, f"field 'idempotencyKey': {ID} nothing"),
     ],

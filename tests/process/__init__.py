@@ -1,0 +1,1 @@
+"""Tests with real processes: workers that are killed, stopped and asked by others."""
