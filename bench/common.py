@@ -13,6 +13,7 @@ import argparse
 import gc
 import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -97,8 +98,8 @@ def waiting() -> dict[str, Any]:
 
 def rss_mb() -> float:
     """Resident memory of this process now, in MB."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def quiet_collector() -> None:

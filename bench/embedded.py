@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, Self
 
 from common import Bench, chain, fan, quiet_collector, rss_mb, waiting
 
@@ -51,7 +51,7 @@ class Running:
         self.ended = self._left = self._started = 0
         self._flow = ""
 
-    async def __aenter__(self) -> Running:
+    async def __aenter__(self) -> Self:
         self.client = await self._worker.start()
         self.loop = self._worker._loop
         self.loop.on_commit(self._committed)

@@ -143,7 +143,7 @@ def node_fallback(state: RunState, event: e.NodeFallback) -> None:
 
 
 def edge_decided(state: RunState, event: e.EdgeTaken | e.EdgeDead | e.EdgeFailed) -> None:
-    """Apply :class:`~headrace.events.EdgeTaken` or :class:`~headrace.events.EdgeDead` or :class:`~headrace.events.EdgeFailed`."""
+    """Apply what was decided about an edge: that it is taken, dead or failed."""
     if type(event) is e.EdgeTaken:
         out = EdgeOut(TAKEN, event.source, event.target, event.value)
     else:

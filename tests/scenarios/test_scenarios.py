@@ -189,7 +189,9 @@ def check_order(script: Script, expect: dict[str, Any]) -> None:
     for first, second in expect.get("before", []):
         starts = [n for n, entry in enumerate(script.timeline) if entry == ("start", second)]
         ends = [n for n, entry in enumerate(script.timeline) if entry == ("end", first)]
-        assert ends and starts and ends[0] < starts[0], f"{first} before {second}"
+        assert ends, f"{first} did not end"
+        assert starts, f"{second} did not start"
+        assert ends[0] < starts[0], f"{first} before {second}"
         assert all(any(end < start for end in ends) for start in starts)
     for pair in expect.get("overlap", []):
         running: set[str] = set()
