@@ -27,7 +27,6 @@ import survey_report
 from headrace import App, Context, FatalError, Flow, Result
 
 LIMIT_LINES = 30
-FOLDERS_NOT_LOOKED_INTO = {"__pycache__", "build", "dist", "node_modules", "site-packages", "venv"}
 
 survey = Flow("survey")
 app = App("survey").add(survey)
@@ -53,9 +52,10 @@ def find(ctx: Context) -> list[str]:
 
 
 def python_files(root: Path) -> list[str]:
+    """Without folders that begin with a dot and virtual environments: what is in them is not of this tree."""
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in FOLDERS_NOT_LOOKED_INTO and not name.startswith(".")]
+        folders[:] = [it for it in folders if it[0] != "." and not Path(folder, it, "pyvenv.cfg").exists()]
         found += [Path(folder, name).relative_to(root).as_posix() for name in names if name.endswith(".py")]
     return sorted(found)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from headrace import App, Flow
+
 if TYPE_CHECKING:
     from conftest import Shell
 
@@ -98,8 +100,6 @@ async def test_every_order_ends_as_it_should(
 
 async def test_an_order_that_is_not_paid_gives_back_what_it_reserved(example: Callable[[str], ModuleType]) -> None:
     """The timeout of two hours, made a short one in the blueprint."""
-    from headrace import App, Flow
-
     orders = example("orders")
     document = orders.order.to_json()
     (payment,) = (node for node in document["nodes"] if node["id"] == "payment")

@@ -63,9 +63,10 @@ def write_others(folder: Path) -> dict[str, Expected]:
     (folder / "broken.py").write_text("def f(:\n", encoding="utf-8")
     (folder / "nulls.py").write_bytes(b"x = 1\0\n")
     (folder / "text.txt").write_text("def f(): pass\n", encoding="utf-8")
-    for hidden in (".venv", "__pycache__"):
+    for hidden in (".venv", "environment"):
         (folder / hidden).mkdir()
         (folder / hidden / "hidden.py").write_text("def f(): pass\n", encoding="utf-8")
+    (folder / "environment" / "pyvenv.cfg").touch()
     return {"empty.py": Expected(0, 0, 0, 0, 0), "latin.py": Expected(3, 1, 0, 2, 0)}
 
 
@@ -79,7 +80,7 @@ def tree(tmp_path: Path, seed: int) -> tuple[Path, dict[str, Expected]]:
 def table_after(report: str, title: str) -> list[list[str]]:
     """The rows of the table below the heading *title*, without its first two lines."""
     below = report.partition(f"\n## {title}")[2].partition("\n\n")[2].partition("\n\n")[0]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in below.splitlines()[2:]]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in below.splitlines()[2:]]
 
 
 def check_report(report: str, expected: dict[str, Expected]) -> None:
@@ -263,4 +264,4 @@ def test_the_report_keeps_its_tables_whatever_a_file_is_called(example: Callable
 
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(len(re.split(r"(?<!\\)\|", row)) in {4, 9} for row in rows)
-    assert "| c d.py | x \\| y z |" in rows
+    assert "| `c d.py` | x \\| y z |" in rows

@@ -90,6 +90,7 @@ async def count_round(ctx: Context) -> int:
 
 
 looped.loop("rounds", "input < 3", body=count_round).edge("begin", "rounds")
+chain(looped, "count_after", after="rounds")
 
 batched = Flow("batched").node("items", lambda: list(range(6)))
 batched.batch("count", count, after="items", chunk_size=3)

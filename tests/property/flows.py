@@ -68,7 +68,8 @@ class Unit(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def _often(draw: Draw, percent: int) -> bool:
+def often(draw: Draw, percent: int) -> bool:
+    """Yes in *percent* of all cases."""
     # The simple choice, to which hypothesis shrinks, is "no".
     return bool(draw(st.integers(0, 99)) >= 100 - percent)
 
@@ -81,7 +82,7 @@ class FlowMaker:
         self._id = flow_id
         self._behaviours = behaviours
         self._children = children
-        self._rough = _often(draw, 40)
+        self._rough = often(draw, 40)
         self._theme = draw(st.sampled_from(tuple(THEMES)))
         self.nodes: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
@@ -90,7 +91,7 @@ class FlowMaker:
     def blueprint(self, size: int, depth: int) -> dict[str, Any]:
         self.region(size, depth)
         metadata = {"version": "1"}
-        if self._rough and _often(self._draw, 25):
+        if self._rough and often(self._draw, 25):
             metadata["onFailure"] = "fail-fast"
         return {"id": self._id, "nodes": self.nodes, "edges": self.edges, "metadata": metadata}
 
@@ -112,15 +113,15 @@ class FlowMaker:
 
     def _connect(self, unit: Unit, units: list[Unit], side: list[str], controller: str | None) -> None:
         sources: list[str] = []
-        if units and not (controller is None and _often(self._draw, 8)):
+        if units and not (controller is None and often(self._draw, 8)):
             for _ in range(self._draw(st.sampled_from((1, 1, 1, 2, 2, 3)))):
-                pool = side if side and _often(self._draw, 20) else [earlier.exit for earlier in units[-4:]]
+                pool = side if side and often(self._draw, 20) else [earlier.exit for earlier in units[-4:]]
                 sources.append(self._draw(st.sampled_from(pool)))
         if controller is None and not sources and unit.entry in self._controllers:
             sources.append(self.function().exit)  # A loop cannot be where a flow starts.
         for source in sources:
             self._edge(source, unit.entry)
-        if controller is not None and (not sources or _often(self._draw, 8)):
+        if controller is not None and (not sources or often(self._draw, 8)):
             self.edges.append({"source": controller, "target": unit.entry, "action": "continue"})
             sources.append(controller)
         if sources:
@@ -130,20 +131,20 @@ class FlowMaker:
         draw = self._draw
         edge: dict[str, Any] = {"source": source, "target": target}
         if source in self._controllers:
-            if _often(draw, 80):
+            if often(draw, 80):
                 edge["action"] = "break"
-        elif _often(draw, 15):
+        elif often(draw, 15):
             edge["action"] = draw(st.sampled_from((*ACTIONS, "timeout")))
         self._expressions(edge)
         self.edges.append(edge)
 
     def _expressions(self, edge: dict[str, Any], percent: int = 18) -> None:
         draw = self._draw
-        if _often(draw, percent):
-            failing = self._rough and _often(draw, 15)
+        if often(draw, percent):
+            failing = self._rough and often(draw, 15)
             edge["condition"] = draw(st.sampled_from(FAILING_CONDITIONS if failing else CONDITIONS))
-        if _often(draw, percent):
-            failing = self._rough and _often(draw, 15)
+        if often(draw, percent):
+            failing = self._rough and often(draw, 15)
             edge["transform"] = draw(st.sampled_from(FAILING_TRANSFORMS if failing else TRANSFORMS))
 
     def _join(self, node_id: str, incoming: int) -> None:
@@ -162,7 +163,7 @@ class FlowMaker:
         """Fallbacks of some of these nodes, in chains; gives the nodes whose own edges may lead on."""
         added: list[str] = []
         for primary in primaries:
-            if not _often(self._draw, 22 if self._rough else 6) or "fallback" in self._config(primary):
+            if not often(self._draw, 22 if self._rough else 6) or "fallback" in self._config(primary):
                 continue
             at = primary
             for _ in range(self._draw(st.sampled_from((1, 1, 2)))):
@@ -201,7 +202,7 @@ class FlowMaker:
         return node
 
     def _inputs(self, node: dict[str, Any], percent: int = 14) -> None:
-        if not _often(self._draw, percent):
+        if not often(self._draw, percent):
             return
         names = [earlier["id"] for earlier in self.nodes[:-1]] + ["n", "items", "items.1", "k.a", "nowhere", "_error"]
         name = st.sampled_from(names)
@@ -221,12 +222,12 @@ class FlowMaker:
     def _attempts(self, node: dict[str, Any], hangs: bool) -> None:
         draw = self._draw
         config = self._config(node["id"])
-        if _often(draw, 35 if self._rough else 8):
+        if often(draw, 35 if self._rough else 8):
             config["maxRetries"] = draw(st.integers(1, 3))
             config["retryDelay"] = draw(st.sampled_from((0, 0, 100, 5_000)))
-            if _often(draw, 20):
+            if often(draw, 20):
                 config["retryJitter"] = 0.5
-        if hangs or _often(draw, 6):
+        if hangs or often(draw, 6):
             config["timeout"] = draw(st.sampled_from((50, 1_000, 60_000)))
 
     def _behaviour(self) -> tuple[list[dict[str, Any]], bool]:
@@ -236,31 +237,31 @@ class FlowMaker:
     def _entry(self) -> dict[str, Any]:
         draw = self._draw
         entry: dict[str, Any] = {}
-        if _often(draw, 30):
+        if often(draw, 30):
             entry["sleep_ms"] = draw(st.integers(1, 3)) * 10
         for write, percent, value in (("set", 12, True), ("incr", 15, 1), ("append", 8, 7)):
-            if _often(draw, percent):
+            if often(draw, percent):
                 key = {"set": "k", "incr": "n", "append": "items"}[write]
                 entry[write] = {key: value}
-        if _often(draw, 4):
+        if often(draw, 4):
             entry["delete"] = ["k"]
-        if _often(draw, 35 if self._rough else 1):
+        if often(draw, 35 if self._rough else 1):
             how = draw(st.sampled_from(("raise", "raise", "raise", "fatal", "error", "hang")))
             entry.update({"raise": "boom", "fatal": True} if how == "fatal" else {how: True if how == "hang" else "boom"})
             return entry
         how = draw(st.sampled_from(("output", "output", "output", "echo", "read", "none")))
         given = {"echo": True, "read": ["n", "k", "_error"], "none": True}
         entry[how] = draw(st.sampled_from(VALUES)) if how == "output" else given[how]
-        if _often(draw, 18):
+        if often(draw, 18):
             entry["action"] = draw(st.sampled_from((*ACTIONS, "z")))
         return entry
 
     def wait(self) -> Unit:
         draw = self._draw
         params: dict[str, Any] = {}
-        if _often(draw, 50):
+        if often(draw, 50):
             params["event"] = draw(st.sampled_from(EVENTS))
-        if _often(draw, 40):
+        if often(draw, 40):
             params["timeout"] = draw(st.sampled_from((50, 1_000, "1h")))
         node = self._node("wait", params)
         return Unit(node["id"], node["id"])
@@ -273,9 +274,9 @@ class FlowMaker:
     def subflow(self) -> Unit:
         draw = self._draw
         params: dict[str, Any] = {"blueprintId": draw(st.sampled_from(self._children))}
-        if _often(draw, 60):
+        if often(draw, 60):
             params["inputs"] = {"n": "n", "items": "items", "k": draw(st.sampled_from(("k", "k.a", "nowhere")))}
-        if _often(draw, 40):
+        if often(draw, 40):
             params["outputs"] = {"k": draw(st.sampled_from(("n", f"{params['blueprintId']}0", "nowhere")))}
         node = self._node("subflow", params)
         self._inputs(node)
@@ -286,16 +287,16 @@ class FlowMaker:
         draw = self._draw
         node = self._node("batch-scatter", {})
         params = node["params"]
-        if _often(draw, 90):
+        if often(draw, 90):
             node["inputs"] = "items"
         gather = self._node("batch-gather")
         params["gatherNodeId"] = gather["id"]
         params["workerUsesKey"] = f"{node['id']}!worker"
-        if _often(draw, 50):
+        if often(draw, 50):
             params["chunkSize"] = draw(st.integers(1, 3))
-        if _often(draw, 40):
+        if often(draw, 40):
             params["onItemError"] = draw(st.sampled_from(("fail", "collect")))
-        if _often(draw, 30):
+        if often(draw, 30):
             params["outputKey"] = draw(st.sampled_from(("list", "items")))
         entries, hangs = self._behaviour()
         self._behaviours[params["workerUsesKey"]] = entries
@@ -323,7 +324,7 @@ class FlowMaker:
             back["action"] = "break"
         self._expressions(back, percent=4)
         self.edges.append(back)
-        if _often(draw, 8):
+        if often(draw, 8):
             self.edges.append({**back, "action": "x"})
         return Unit(controller, controller, tuple(node["id"] for node in self.nodes[first:]))
 

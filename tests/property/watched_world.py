@@ -129,7 +129,7 @@ class WatchedWorld(World):
         self.plans = {blueprint["id"]: compile_plan(from_json(blueprint)) for blueprint in case.blueprints}
         self.refused: list[str] = []
         script = WatchedScript(case.behaviours)
-        self._watched_script = script
+        self.script = script
         self.crashes = 0
         super().__init__(backend, case.blueprints, script)
 
@@ -223,7 +223,7 @@ class WatchedWorld(World):
         state = self.folded[run_id]
         self.watches.setdefault(run_id, RunWatch()).note(state, self.plans[state.blueprint_id], event)
         if isinstance(event, FINAL):
-            self._watched_script.ended_runs.add(run_id)
+            self.script.ended_runs.add(run_id)
             self._check_end_of_run(state, event)
 
     def _check_state(self, state: RunState) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from headrace_topics.results_record import decode_result
-
 from headrace import events as e
 from headrace.adapter import Answer, RunResult
 from headrace.apply import apply
@@ -24,6 +22,7 @@ from headrace_adapters.base import WorkerLoop
 from headrace_adapters.local.layout import RESULT
 from headrace_topics.events_record import decode_events, encode_events
 from headrace_topics.names import run_prefix
+from headrace_topics.results_record import decode_result
 from headrace_topics.state_records import encode_part, run_parts
 
 from .backends import Backend

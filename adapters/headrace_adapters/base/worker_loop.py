@@ -176,7 +176,10 @@ class WorkerLoop:
     def _growing(self) -> bool:
         return bool(self._taken) or any(partition.growing for partition in self.partitions)
 
-    def _wait_s(self) -> float | None:
+    def _wait_s(self) -> float:
+        if self._stopping:
+            # What is due is the next owner's affair, and the grace has to be looked at.
+            return LINGER_MS / 1_000
         wait_ms = max(0, self._due_ms - self._clock())
         if self._begun_ms is not None:
             wait_ms = min(wait_ms, LINGER_MS)

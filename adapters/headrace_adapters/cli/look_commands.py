@@ -203,7 +203,8 @@ def list_(
 
         async def ask() -> list[dict[str, Any]]:
             async with loaded.connect(settings.url, **settings.for_adapter()) as client:
-                return await client.runs(states=frozenset(state) if state else None, flow=flow, limit=limit)
+                found = await client.runs(states=frozenset(state) if state else None, flow=flow, limit=limit)
+            return sorted(found, key=lambda row: (row["startedAt"], row["runId"]))
 
         rows = asyncio.run(ask())
         if output.as_json:

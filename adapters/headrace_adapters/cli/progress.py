@@ -50,15 +50,17 @@ async def _follow_live(output: Output, events: AsyncIterator[dict[str, Any]], ro
             live.update(Group(_picture(rows, title, room), *_advice(rows, run_id)), refresh=True)
             await asyncio.sleep(1 / REFRESHES_PER_S)
 
-    with live:
-        drawing = asyncio.create_task(refresh())
-        try:
-            async for event in events:
-                rows.apply(event)
-        finally:
-            drawing.cancel()
-    # What scrolls away stays whole, as far as anybody reads it.
-    output.err.print(_picture(rows, title, max(room, 60)))
+    try:
+        with live:
+            drawing = asyncio.create_task(refresh())
+            try:
+                async for event in events:
+                    rows.apply(event)
+            finally:
+                drawing.cancel()
+    finally:
+        # What scrolls away stays whole, as far as anybody reads it.
+        output.err.print(_picture(rows, title, max(room, 60)))
 
 
 async def _follow_plainly(output: Output, events: AsyncIterator[dict[str, Any]], rows: Rows, run_id: str) -> None:

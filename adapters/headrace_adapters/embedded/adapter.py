@@ -72,7 +72,8 @@ class EmbeddedAdapter(Adapter):
         except BaseException:
             store.close()
             raise
-        return LocalClient(store, partitions, plans, now_ms, None, store.close)
+        bytes_max = self._settings.limits.value_bytes_max
+        return LocalClient(store, partitions, plans, now_ms, None, store.close, value_bytes_max=bytes_max)
 
 
 def open_adapter(app: App, url: str, settings: Mapping[str, Any]) -> Adapter:

@@ -16,7 +16,7 @@ import orjson
 from headrace.adapter import Answer, Client, RunResult
 from headrace.batch import Batch
 from headrace.commands import Command
-from headrace.errors import StoreError
+from headrace.errors import RecordRefused, StoreError
 from headrace.plans import Plans
 from headrace.state import RunState
 from headrace.view import status_view
@@ -24,6 +24,7 @@ from headrace_adapters.base import WorkerLoop
 from headrace_adapters.local.carrier import append_jobs
 from headrace_adapters.local.layout import EVENTS, RESULT, KeyValueStore
 from headrace_adapters.local.reader import LocalReader
+from headrace_topics.jobs_record import decode_command, encode_command
 from headrace_topics.names import run_prefix
 from headrace_topics.partitioning import partition_of
 from headrace_topics.results_record import decode_result
@@ -44,6 +45,8 @@ class LocalClient(Client):
         clock: Callable[[], int],
         loop: WorkerLoop | None,
         on_close: Callable[[], None] = lambda: None,
+        *,
+        value_bytes_max: int,
     ) -> None:
         self._store = store
         self._readers = [LocalReader(store, number) for number in range(partitions)]
@@ -51,6 +54,7 @@ class LocalClient(Client):
         self._clock = clock
         self._loop = loop
         self._on_close = on_close
+        self._value_bytes_max = value_bytes_max
         # Who waits for the end of a run, or for news of it.
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         # Who waits for an answer of the loop.
@@ -61,7 +65,11 @@ class LocalClient(Client):
             loop.on_commit(self._committed)
 
     async def submit(self, command: Command) -> Answer:
-        """Hand a command over; see :meth:`headrace.adapter.Client.submit`."""
+        """Hand a command over; see :meth:`headrace.adapter.Client.submit`.
+
+        Raises :class:`RecordRefused`, which names the field, for a command that could not stand in a record.
+        """
+        command = self._at_the_door(command)
         if self._loop is None:
             append_jobs(self._store, [command])
             return Answer("accepted", "it is taken up when a worker starts")
@@ -72,6 +80,14 @@ class LocalClient(Client):
         answered.add_done_callback(self._asked.discard)
         self._loop.submit(command, lambda answer: _tell(here, answered, answer))
         return await answered
+
+    def _at_the_door(self, command: Command) -> Command:
+        """The command as its record says it: what comes from a program is checked as what comes from a producer."""
+        try:
+            record = encode_command(command)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise RecordRefused(f"{type(command).__name__} cannot be written as a record: {error}") from None
+        return decode_command(record, value_bytes_max=self._value_bytes_max)
 
     async def result(self, run_id: str, timeout_s: float | None = None) -> RunResult | None:
         """The final result; see :meth:`headrace.adapter.Client.result`."""

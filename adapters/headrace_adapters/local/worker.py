@@ -85,7 +85,14 @@ class LocalWorker(Worker):
             wake=lambda: self._loop.wake(),  # noqa: PLW0108 (the loop comes after its executor)
         )
         self._loop = WorkerLoop(carrier, plans, self._executor, self._clock, settings.limits, slots=settings.slots)
-        self.client = LocalClient(store, carrier.partitions, plans, self._clock, self._loop)
+        self.client = LocalClient(
+            store,
+            carrier.partitions,
+            plans,
+            self._clock,
+            self._loop,
+            value_bytes_max=settings.limits.value_bytes_max,
+        )
         self._ended = asyncio.get_running_loop().create_future()
         self._carrier = carrier
         self._thread = threading.Thread(target=self._work, name="headrace-loop", daemon=True)

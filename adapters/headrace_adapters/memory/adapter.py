@@ -31,7 +31,9 @@ class MemoryAdapter(Adapter):
     async def client(self) -> Client:
         """Look at the records without a worker."""
         partitions = fixed_partitions(self.store, self._settings.partitions)
-        return LocalClient(self.store, partitions, load_plans(self._app, self.store), now_ms, None)
+        plans = load_plans(self._app, self.store)
+        bytes_max = self._settings.limits.value_bytes_max
+        return LocalClient(self.store, partitions, plans, now_ms, None, value_bytes_max=bytes_max)
 
 
 def open_adapter(

@@ -624,6 +624,23 @@ def test_a_run_that_is_stopped_is_kept(headrace: Headrace, begin: Callable[..., 
     assert headrace("status", "r1", "--url", STORE, "--json").json["status"] == "awaiting"
 
 
+def test_a_run_that_ends_while_its_worker_stops_has_ended(begin: Callable[..., Running]) -> None:
+    Path("slow.py").write_text(
+        "import time\nfrom headrace import Flow\nflow = Flow('f')\n@flow.node\ndef nap():\n    time.sleep(1)\n    return 7\n",
+        encoding="utf-8",
+    )
+    run = begin("run", "slow.py", "--url", STORE)
+    assert run.process.stderr is not None
+    while "nap: started" not in run.process.stderr.readline():
+        pass
+
+    run.process.send_signal(signal.SIGTERM)
+
+    code, out = run.end()
+    assert code == ExitCode.OK
+    assert out.endswith("\n7\n")
+
+
 def test_a_second_worker_on_a_folder_is_told_that_it_is_held(headrace: Headrace, begin: Callable[..., Running]) -> None:
     worker = begin("worker", "shop.py", "--url", STORE)
     assert worker.line().startswith("ready")

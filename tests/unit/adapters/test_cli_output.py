@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -111,6 +112,12 @@ def test_long_lines_stay_whole_where_there_is_no_terminal(capsys: pytest.Capture
 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 3
+
+
+def test_the_documentation_names_every_exit_code() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    assert [code.name for code in ExitCode if f"| {int(code)} | `{code.name}` |" not in page] == []
 
 
 def test_finals_and_answers_have_their_codes() -> None:

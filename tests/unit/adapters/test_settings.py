@@ -177,3 +177,9 @@ def test_the_defaults_that_are_told_are_those_that_adapters_take() -> None:
             assert getattr(told, field.name) == getattr(taken, field.name), field.name
     for field in fields(Limits):
         assert getattr(told, field.name) == getattr(taken.limits, field.name), field.name
+
+
+def test_the_documentation_names_every_setting() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    assert [name for name in Settings.model_fields if f"`{name}`" not in page] == []
