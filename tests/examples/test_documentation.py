@@ -89,6 +89,34 @@ def test_the_commands_of_the_readme_do_what_it_says(shell: Shell) -> None:
     assert worker.returncode == 0
 
 
+def test_a_program_takes_its_settings_from_the_environment_and_the_config_file(shell: Shell) -> None:
+    """``headrace.toml`` says where, the environment goes before it: what the page on flows promises to programs too."""
+    program = """
+import asyncio
+from headrace import App, Flow
+
+app = App("settings").add(Flow("one").node("a", lambda: 1))
+
+async def main():
+    async with app.work():
+        print((await (await app.start("one")).result(30)).output)
+
+asyncio.run(main())
+"""
+    (shell.folder / "program.py").write_text(program, encoding="utf-8")
+    (shell.folder / "headrace.toml").write_text('url = "embedded:./elsewhere"\nslots = "many"\n', encoding="utf-8")
+
+    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "program.py"]
+        env = shell.env | environment
+        return subprocess.run(command, cwd=shell.folder, env=env, check=False, capture_output=True, text=True, timeout=60)
+
+    assert "setting 'slots'" in run().stderr
+    assert run(HEADRACE_SLOTS="3").stdout == "1\n"
+    assert (shell.folder / "elsewhere").is_dir()
+    assert not (shell.folder / "data").exists()
+
+
 def test_the_readme_of_the_engine_names_every_module() -> None:
     page = (ROOT / "engine" / "README.md").read_text(encoding="utf-8")
     modules = sorted((ROOT / "engine" / "headrace").glob("[!_]*.py"))

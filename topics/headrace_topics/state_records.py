@@ -14,7 +14,7 @@ run's. What is absent has its empty value. A part that is gone is a tombstone.
 
 from __future__ import annotations
 
-__all__ = ["decode_head", "decode_part", "encode_marker", "encode_part", "run_parts"]
+__all__ = ["decode_head", "decode_part", "encode_marker", "encode_node", "encode_part", "run_parts"]
 
 from collections.abc import Iterator
 from typing import Any
@@ -52,12 +52,11 @@ def encode_part(state: RunState, part: tuple[str, ...]) -> bytes | None:
     kind = part[0]
     if kind == "n":
         node = state.nodes.get(part[1])
-        return None if node is None else orjson.dumps(_node_to_json(node, state.seq))
+        return None if node is None else encode_node(node, state.seq)
     if kind == "m":
-        node = state.nodes.get(part[1])
-        if node is None or node.batch is None:
-            return None
-        return orjson.dumps(_node_to_json(node.batch.items[int(part[2])], state.seq))
+        # A batch that began anew may have fewer items than the one before it.
+        item = state.work(part[1], int(part[2]))
+        return None if item is None else encode_node(item, state.seq)
     if kind == "r":
         return orjson.dumps(_head_to_json(state))
     if kind == "i":
@@ -67,6 +66,11 @@ def encode_part(state: RunState, part: tuple[str, ...]) -> bytes | None:
     assert kind == "s", kind
     signal = state.signals.get(int(part[1]))
     return None if signal is None else orjson.dumps({"seq": state.seq, "event": signal[0], "payload": _F(signal[1])})
+
+
+def encode_node(node: NodeState, seq: int) -> bytes:
+    """The record of a node, or of an item; *seq* is the run's sequence number."""
+    return orjson.dumps(_node_to_json(node, seq))
 
 
 def _head_to_json(state: RunState) -> dict[str, Any]:

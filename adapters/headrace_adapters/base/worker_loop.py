@@ -131,6 +131,8 @@ class WorkerLoop:
         while not (self._stopping and (not self._executor.in_progress or not grace())):
             if not self.step():
                 self._wake.wait(self._wait_s())
+        # What finished since the last look need not be executed again by the next owner.
+        self._take_outcomes(self._now_ms)
         while self._growing():
             self._commit()
 

@@ -77,31 +77,29 @@ def run(
 
 async def _run(output: Output, app: App, settings: Settings, start: dict[str, Any], timeout_s: float | None) -> RunResult:
     grace_s = settings.grace / 1_000
-    watching: asyncio.Task[RunResult] | None = None
     with Stopping(output, grace_s) as stopping:
-        try:
-            async with app.work(settings.url, grace_s=grace_s, **settings.for_adapter()):
-                handle = await app.start(**start)
-                if handle.answer is not None and handle.answer.outcome == "duplicate":
-                    output.note((f"run {handle.run_id} exists already: going on with it", "yellow"))
-                watching = asyncio.create_task(_watch(output, app, handle, start["flow"]))
-                asked = asyncio.create_task(stopping.asked.wait())
-                try:
-                    await asyncio.wait({watching, asked}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    asked.cancel()
+        async with app.work(settings.url, grace_s=grace_s, **settings.for_adapter()):
+            handle = await app.start(**start)
+            if handle.answer is not None and handle.answer.outcome == "duplicate":
+                output.note((f"run {handle.run_id} exists already: going on with it", "yellow"))
+            watching = asyncio.create_task(_watch(output, app, handle, start["flow"]))
+            asked = asyncio.create_task(stopping.asked.wait())
+            try:
+                await asyncio.wait({watching, asked}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done():
                     return watching.result()
-            # The worker let what ran finish, and the run may have ended with that.
-            if watching.done() and watching.exception() is None:
-                return watching.result()
-        finally:
-            if watching is not None:
+            finally:
                 watching.cancel()
-                await asyncio.wait({watching})
+                asked.cancel()
+                await asyncio.wait({watching, asked})
     why = "this process was told to stop" if stopping.asked.is_set() else f"{timeout_s:g} s are over"
     kept = "it was in memory, and is gone"
     if not settings.url.startswith("memory:"):
+        # The worker let what ran finish, and the run may have ended with that.
+        async with app.connect(settings.url, **settings.for_adapter()):
+            result = await handle.result(0)
+        if result is not None:
+            return result
         kept = f"it goes on when a worker runs at {shown_url(settings.url)}"
     raise CliError(ExitCode.UNFINISHED, f"run {handle.run_id} has not ended, because {why}: {kept}", runId=handle.run_id)
 

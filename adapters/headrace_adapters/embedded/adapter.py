@@ -4,13 +4,14 @@ from __future__ import annotations
 
 __all__ = ["EmbeddedAdapter", "open_adapter"]
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from headrace.adapter import Adapter, Client, Worker
 from headrace.app import App
-from headrace.errors import DefinitionError
+from headrace.errors import DefinitionError, StoreLocked
 from headrace_adapters.link import LinkServer, connect
 from headrace_adapters.local.carrier import fixed_partitions
 from headrace_adapters.local.client import LocalClient
@@ -20,6 +21,11 @@ from headrace_adapters.rocks import RocksStore
 
 # RocksDB has a folder of its own, beside what is said about the worker that holds it.
 STORE = "store"
+
+# Commands hold a folder without a worker for moments only, and a worker listens soon after it has taken its folder.
+# Who meets one of these waits up to this long before it gives up, and looks as often as that.
+HELD_S = 5.0
+HELD_LOOK_S = 0.05
 
 
 class EmbeddedWorker(LocalWorker):
@@ -32,10 +38,27 @@ class EmbeddedWorker(LocalWorker):
 
     async def start(self) -> Client:
         """Open the folder, work, and listen."""
-        client = await super().start()
-        self._server = LinkServer(client, self._folder)
-        await self._server.start()
+        client = await self._take_folder()
+        server = LinkServer(client, self._folder)
+        try:
+            await server.start()
+        except BaseException:
+            # Nobody is told of this worker, so nobody else will stop it.
+            await super().stop(0)
+            raise
+        self._server = server
         return client
+
+    async def _take_folder(self) -> Client:
+        """Open the folder as soon as commands that read it, or append to it, have let go of it."""
+        deadline = asyncio.get_running_loop().time() + HELD_S
+        while True:
+            try:
+                return await super().start()
+            except StoreLocked:
+                if asyncio.get_running_loop().time() > deadline or await _is_worked_on(self._folder):
+                    raise
+            await asyncio.sleep(HELD_LOOK_S)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Stop working, then listening: who waits for an answer gets it."""
@@ -62,10 +85,19 @@ class EmbeddedAdapter(Adapter):
 
     async def client(self) -> Client:
         """Reach the worker that holds the folder, or open the folder where none does."""
-        linked = await connect(self._folder)
-        if linked is not None:
-            return linked
-        store = RocksStore(self._folder / STORE, sync=self._sync)
+        deadline = asyncio.get_running_loop().time() + HELD_S
+        while True:
+            linked = await connect(self._folder)
+            if linked is not None:
+                return linked
+            try:
+                store = RocksStore(self._folder / STORE, sync=self._sync)
+                break
+            except StoreLocked:
+                # Another command that is done in a moment, or a worker that holds the folder and is about to listen.
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(HELD_LOOK_S)
         try:
             partitions = fixed_partitions(store, self._settings.partitions)
             plans = load_plans(self._app, store)
@@ -74,6 +106,15 @@ class EmbeddedAdapter(Adapter):
             raise
         bytes_max = self._settings.limits.value_bytes_max
         return LocalClient(store, partitions, plans, now_ms, None, store.close, value_bytes_max=bytes_max)
+
+
+async def _is_worked_on(folder: Path) -> bool:
+    """Whether a worker answers for the folder."""
+    linked = await connect(folder)
+    if linked is None:
+        return False
+    await linked.close()
+    return True
 
 
 def open_adapter(app: App, url: str, settings: Mapping[str, Any]) -> Adapter:

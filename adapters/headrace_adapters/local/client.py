@@ -8,7 +8,8 @@ from __future__ import annotations
 __all__ = ["LocalClient"]
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import orjson
@@ -32,6 +33,9 @@ from headrace_topics.results_record import decode_result
 _T = TypeVar("_T")
 
 EVENT_RECORDS_AT_ONCE = 200
+
+# What the numbers of rejections begin with, which have no sequence number.
+REJECTED = b"\x80"
 
 
 class LocalClient(Client):
@@ -93,13 +97,12 @@ class LocalClient(Client):
         """The final result; see :meth:`headrace.adapter.Client.result`."""
         deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         while True:
-            news = self._news_of(run_id)
-            record = await self._read(lambda: self._store.get(RESULT + run_prefix(run_id)))
-            if record is not None:
-                news.cancel()
-                return decode_result(record)
-            if not await self._wait(run_id, news, deadline):
-                return None
+            with self._news_of(run_id) as news:
+                record = await self._read(lambda: self._store.get(RESULT + run_prefix(run_id)))
+                if record is not None:
+                    return decode_result(record)
+                if not await self._wait(news, deadline):
+                    return None
 
     async def status(self, run_id: str) -> dict[str, Any] | None:
         """A run as people look at it."""
@@ -136,23 +139,32 @@ class LocalClient(Client):
 
     async def events(self, run_id: str, *, follow: bool = False) -> AsyncIterator[dict[str, Any]]:
         """The history of a run; see :meth:`headrace.adapter.Client.events`."""
-        start, ended = EVENTS + run_prefix(run_id), False
+        prefix, ended = EVENTS + run_prefix(run_id), False
+        # Rejections have keys behind all events, and may be older: each of the two is read on from where it ended.
+        events, rejections = (prefix, prefix + REJECTED), (prefix + REJECTED, prefix + b"\xff" * 9)
         while True:
-            news = self._news_of(run_id)
-            records = await self._read(lambda start=start: self._event_records(run_id, start))  # type: ignore[misc]
-            for key, record in records:
-                start = key + b"\0"
-                for event in _flat(orjson.loads(record)):
-                    ended = ended or event["type"] in ("runCompleted", "runFailed", "runCancelled")
-                    yield event
-            if len(records) == EVENT_RECORDS_AT_ONCE:
-                news.cancel()
-            elif not follow or ended or not await self._wait(run_id, news, None):
-                news.cancel()
-                return
+            with self._news_of(run_id) as news:
+                records = await self._read(lambda spans=(events, rejections): self._event_records(*spans))  # type: ignore[misc]
+                for key, record in records:
+                    if key < events[1]:
+                        events = (key + b"\0", events[1])
+                    else:
+                        rejections = (key + b"\0", rejections[1])
+                    for event in _flat(orjson.loads(record)):
+                        ended = ended or event["type"] in ("runCompleted", "runFailed", "runCancelled")
+                        yield event
+                if records:
+                    continue
+                if not follow or ended or not await self._wait(news, None):
+                    return
 
-    def _event_records(self, run_id: str, start: bytes) -> list[tuple[bytes, bytes]]:
-        return list(self._store.scan(EVENTS + run_prefix(run_id), start, EVENT_RECORDS_AT_ONCE))
+    def _event_records(self, *spans: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """Some of the next records, of events first; none where there are no more for now."""
+        found: list[tuple[bytes, bytes]] = []
+        for lower, upper in spans:
+            if not found:
+                found += self._store.scan_between(lower, upper, EVENT_RECORDS_AT_ONCE)
+        return found
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -175,34 +187,36 @@ class LocalClient(Client):
         if self._stopped is not None:
             raise self._stopped
 
-    def _news_of(self, run_id: str) -> asyncio.Future[None]:
+    @contextmanager
+    def _news_of(self, run_id: str) -> Iterator[asyncio.Future[None]]:
         """A future that is done with the next commit about the run. Made before looking, so that none is missed."""
         self._here = asyncio.get_running_loop()
         future: asyncio.Future[None] = self._here.create_future()
         if self._loop is not None:
             self._waiting.setdefault(run_id, []).append(future)
-        return future
+        try:
+            yield future
+        finally:
+            future.cancel()
+            waiting = self._waiting.get(run_id, [])
+            if future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiting[run_id]
 
-    async def _wait(self, run_id: str, news: asyncio.Future[None], deadline: float | None) -> bool:
+    async def _wait(self, news: asyncio.Future[None], deadline: float | None) -> bool:
         """Wait for news; False when there will be none in time."""
         if self._loop is None:
             # Nobody in this process works, so nothing will change here.
-            news.cancel()
             return False
         self._check()
         timeout = None if deadline is None else deadline - asyncio.get_running_loop().time()
+        if timeout is not None and timeout <= 0:
+            return False
         try:
-            if timeout is not None and timeout <= 0:
-                return False
             await asyncio.wait_for(news, timeout)
         except TimeoutError:
             return False
-        finally:
-            waiting = self._waiting.get(run_id, [])
-            if news in waiting:
-                waiting.remove(news)
-                if not waiting:
-                    del self._waiting[run_id]
         return True
 
     def _committed(self, batch: Batch) -> None:

@@ -65,6 +65,7 @@ class LocalWorker(Worker):
         self._ended: asyncio.Future[None] | None = None
         self._grace_ends: float | None = None
         self._error: BaseException | None = None
+        self._clients: list[LocalClient] = []
 
     async def start(self) -> Client:
         """Open the store, take up what was in progress, and work."""
@@ -85,19 +86,31 @@ class LocalWorker(Worker):
             wake=lambda: self._loop.wake(),  # noqa: PLW0108 (the loop comes after its executor)
         )
         self._loop = WorkerLoop(carrier, plans, self._executor, self._clock, settings.limits, slots=settings.slots)
-        self.client = LocalClient(
-            store,
-            carrier.partitions,
-            plans,
-            self._clock,
-            self._loop,
-            value_bytes_max=settings.limits.value_bytes_max,
-        )
+        self._store, self._plans, self._carrier = store, plans, carrier
+        self._clients.clear()
+        client = self.another_client()
         self._ended = asyncio.get_running_loop().create_future()
-        self._carrier = carrier
         self._thread = threading.Thread(target=self._work, name="headrace-loop", daemon=True)
         self._thread.start()
-        return self.client
+        return client
+
+    def another_client(self) -> LocalClient:
+        """A further client that talks to this worker, for this process; the worker has to be started."""
+        client = LocalClient(
+            self._store,
+            self._carrier.partitions,
+            self._plans,
+            self._clock,
+            self._loop,
+            value_bytes_max=self._settings.limits.value_bytes_max,
+        )
+        self._clients.append(client)
+        return client
+
+    @property
+    def works(self) -> bool:
+        """Whether it was started and has not stopped."""
+        return self._ended is not None and not self._ended.done()
 
     def _work(self) -> None:
         assert self._ended is not None
@@ -121,7 +134,8 @@ class LocalWorker(Worker):
         error = self._error
         if error is not None and not isinstance(error, StoreError):
             error = StoreError(f"the worker died of a defect, please report it: {type(error).__name__}: {error}")
-        self.client.stop(error)
+        for client in self._clients:
+            client.stop(error)
         if not ended.done():
             ended.set_result(None)
 

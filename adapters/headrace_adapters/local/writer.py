@@ -12,7 +12,7 @@ from headrace_adapters.local.layout import EVENTS, RESULT, Layout, timer_key
 from headrace_topics.events_record import encode_events, encode_rejection
 from headrace_topics.names import context_key, coordination_key, run_prefix
 from headrace_topics.results_record import encode_result
-from headrace_topics.state_records import encode_marker, encode_part, run_parts
+from headrace_topics.state_records import encode_marker, encode_node, encode_part, run_parts
 
 
 class BatchWriter:
@@ -48,15 +48,17 @@ class BatchWriter:
         stored = state.indexed is not None
         indexed = state.indexed = state.indexed or Indexed()
         head = False
+        head_of_key = coordination + prefix
+        nodes, seq, timers = state.nodes, state.seq, indexed.timers
         for part in change.parts:
             kind = part[0]
             if kind == "n" or kind == "m":
-                key = coordination + coordination_key(prefix, part)
-                value = encode_part(state, part)
+                key = coordination_key(head_of_key, part)
                 item = NO_ITEM if kind == "n" else int(part[2])
-                work = state.work(part[1], item)
+                work = nodes.get(part[1]) if kind == "n" else state.work(part[1], item)
+                value = None if work is None else encode_node(work, seq)
                 due_ms = None if work is None else work.due_ms
-                if due_ms is not None or indexed.timers:
+                if due_ms is not None or timers:
                     self._set_timer(layout, state.run_id, indexed, (part[1], item), due_ms)
             elif kind == "x":
                 key = context + context_key(prefix, part[1])
@@ -65,7 +67,7 @@ class BatchWriter:
                 head = True
                 continue
             else:
-                key = coordination + coordination_key(prefix, part)
+                key = coordination_key(head_of_key, part)
                 value = encode_part(state, part)
             if value is not None:
                 puts.append((key, value))

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.adapter import Adapter, Client, Worker
 from headrace.app import App
+from headrace.errors import StoreLocked
 from headrace_adapters.local.carrier import fixed_partitions
 from headrace_adapters.local.client import LocalClient
 from headrace_adapters.local.settings import local_settings
@@ -23,13 +24,24 @@ class MemoryAdapter(Adapter):
         self._app = app
         self._settings = local_settings(settings)
         self.store = MemoryStore()
+        self._worker: LocalWorker | None = None
 
     def worker(self) -> Worker:
-        """A worker on the store of this object."""
-        return LocalWorker(self._app, lambda: self.store, self._settings)
+        """A worker on the store of this object, which one worker has at a time."""
+        return LocalWorker(self._app, self._open_store, self._settings, on_start=self._started)
+
+    def _open_store(self) -> MemoryStore:
+        if self._worker is not None and self._worker.works:
+            raise StoreLocked("another worker works on this memory: stop it, or use the client of this adapter")
+        return self.store
+
+    def _started(self, worker: LocalWorker) -> None:
+        self._worker = worker
 
     async def client(self) -> Client:
-        """Look at the records without a worker."""
+        """Reach the running worker of this object, or the records where none runs."""
+        if self._worker is not None and self._worker.works:
+            return self._worker.another_client()
         partitions = fixed_partitions(self.store, self._settings.partitions)
         plans = load_plans(self._app, self.store)
         bytes_max = self._settings.limits.value_bytes_max

@@ -625,10 +625,8 @@ def test_a_run_that_is_stopped_is_kept(headrace: Headrace, begin: Callable[..., 
 
 
 def test_a_run_that_ends_while_its_worker_stops_has_ended(begin: Callable[..., Running]) -> None:
-    Path("slow.py").write_text(
-        "import time\nfrom headrace import Flow\nflow = Flow('f')\n@flow.node\ndef nap():\n    time.sleep(1)\n    return 7\n",
-        encoding="utf-8",
-    )
+    code = "import time\nfrom headrace import Flow\nf = Flow('f')\n@f.node\ndef nap():\n    time.sleep(1)\n    return 7\n"
+    Path("slow.py").write_text(code, encoding="utf-8")
     run = begin("run", "slow.py", "--url", STORE)
     assert run.process.stderr is not None
     while "nap: started" not in run.process.stderr.readline():
@@ -636,8 +634,8 @@ def test_a_run_that_ends_while_its_worker_stops_has_ended(begin: Callable[..., R
 
     run.process.send_signal(signal.SIGTERM)
 
-    code, out = run.end()
-    assert code == ExitCode.OK
+    ended, out = run.end()
+    assert ended == ExitCode.OK
     assert out.endswith("\n7\n")
 
 
