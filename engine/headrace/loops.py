@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["advance_loops", "begin_loop"]
 
 from headrace import events as e
-from headrace.errors import ExpressionFailed
+from headrace.errors import ExpressionFailed, ValueRefused
 from headrace.failures import fail_for_good
 from headrace.inputs import edge_value, node_input
 from headrace.plan import PlanEdge, PlanNode
@@ -18,12 +18,19 @@ from headrace.routing import close, close_leaving, holds, record, value_over
 from headrace.scope import Subject, condition_holds
 from headrace.state import DEAD, FAILED, LOOPING, OPEN, SCATTERING, NodeState
 from headrace.turn import Turn
-from headrace.values import Json
+from headrace.values import Json, check_made
 
 
 def begin_loop(turn: Turn, node: PlanNode, work: NodeState) -> None:
     """Check the condition for the first time."""
-    _turn_round(turn, node, work, node_input(turn.state, turn.plan, node, work))
+    value = node_input(turn.state, turn.plan, node, work)
+    try:
+        # A controller that is a join wraps what goes round, and a loop around it may do that without end.
+        check_made(value, turn.limits.value_bytes_max, f"the input of {node.id!r}")
+    except ValueRefused as error:
+        fail_for_good(turn, node, work, "VALUE_REFUSED", str(error))
+    else:
+        _turn_round(turn, node, work, value)
 
 
 def advance_loops(turn: Turn) -> bool:

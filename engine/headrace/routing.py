@@ -18,7 +18,7 @@ from headrace.plan import LOOP, PlanEdge, PlanNode
 from headrace.scope import Subject, condition_holds, transformed
 from headrace.state import DEAD, NodeState
 from headrace.turn import Turn
-from headrace.values import Json
+from headrace.values import Json, check_size
 
 _Taken = dict[int, Json | None]
 
@@ -102,7 +102,9 @@ def value_over(turn: Turn, edge: PlanEdge, subject: Subject) -> Json | None:
     if edge.transform is None:
         return None
     try:
-        return transformed(edge.transform, turn.state, subject)
+        value = transformed(edge.transform, turn.state, subject)
+        check_size(value, turn.limits.value_bytes_max, "the value")
+        return value
     except (ExpressionFailed, ValueRefused) as error:
         raise ExpressionFailed(f"transform of edge {edge.source!r} -> {edge.target!r}: {error}") from None
 

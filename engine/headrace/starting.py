@@ -17,7 +17,7 @@ from headrace.results import settle_failure, settle_result
 from headrace.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, NodeState, RunState
 from headrace.subflows import begin_child, child_timed_out
 from headrace.turn import Turn
-from headrace.values import NULL, check_nesting
+from headrace.values import NULL, check_made
 from headrace.waits import open_wait
 
 
@@ -86,9 +86,10 @@ def _begin_gather(turn: Turn, node: PlanNode, work: NodeState) -> None:
         fail_for_good(turn, node, work, "ITEM_FAILED", failure)
         return
     output = gather_list(turn, node)
-    if len(output) > turn.limits.value_bytes_max:
-        text = f"the list of outputs has {len(output)} bytes and the limit is {turn.limits.value_bytes_max}"
-        fail_for_good(turn, node, work, "VALUE_REFUSED", text)
+    try:
+        check_made(output, turn.limits.value_bytes_max, "the list of outputs")
+    except ValueRefused as error:
+        fail_for_good(turn, node, work, "VALUE_REFUSED", str(error))
         return
     assert node.scatter is not None
     key = turn.plan.nodes[node.scatter].params.get("outputKey")
@@ -140,7 +141,7 @@ def fire_timer(turn: Turn, node: PlanNode, work: NodeState, item: int) -> None:
         value = node_input(turn.state, turn.plan, node, work)
         try:
             # A sleep that is a join wraps what it hands on, and a loop may do that without end.
-            check_nesting(value, f"the input of {node.id!r}")
+            check_made(value, turn.limits.value_bytes_max, f"the input of {node.id!r}")
         except ValueRefused as error:
             fail_for_good(turn, node, work, "VALUE_REFUSED", str(error))
         else:

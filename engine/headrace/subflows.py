@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from headrace import events as e
 from headrace.commands import Cancel, ChildEnd, ChildNews, Start
+from headrace.errors import ValueRefused
 from headrace.events import Parent
 from headrace.execution import NO_ITEM, Failed, Operation
 from headrace.inputs import compile_inputs, named_output, node_input, pinned_input
@@ -20,7 +21,7 @@ from headrace.plan import PlanNode
 from headrace.results import settle_failure, settle_result
 from headrace.state import CHILD, NodeState, RunState
 from headrace.turn import Turn
-from headrace.values import NULL, Json, join_object
+from headrace.values import NULL, Json, check_made, join_object
 from headrace.waits import hand_out_kept, open_waits
 
 
@@ -88,6 +89,13 @@ def child_ended(turn: Turn, command: ChildEnd) -> None:
     turn.emit(e.ChildEnded(node.id, command.child_id, command.status))
     turn.news = True
     if command.status == "completed":
+        try:
+            # A child's output may be an object of several outputs.
+            for value in (command.output, *command.values.values()):
+                check_made(value, turn.limits.value_bytes_max, f"the output of child run {command.child_id!r}")
+        except ValueRefused as error:
+            settle_failure(turn, node, work, NO_ITEM, Failed(str(error), "VALUE_REFUSED"))
+            return
         mapping: dict[str, str] = node.params.get("outputs") or {}
         operations = tuple(Operation("set", key, command.values.get(name, NULL)) for key, name in mapping.items())
         settle_result(turn, node, work, command.output, None, operations)

@@ -8,7 +8,7 @@ knows a JSON library (docs/decisions/0002-values-are-encoded-json.md).
 
 from __future__ import annotations
 
-__all__ = ["NULL", "Json", "check_nesting", "decode", "encode", "encode_text", "join_array", "join_object"]
+__all__ = ["NULL", "Json", "check_made", "check_size", "decode", "encode", "encode_text", "join_array", "join_object"]
 
 import math
 from collections.abc import Iterable
@@ -41,11 +41,8 @@ def encode(value: Any, *, bytes_max: int | None = None, what: str = "value") -> 
     # orjson writes NaN and Infinity as null; a number must not become nothing on its way.
     if b"null" in encoded and _has_non_finite(value):
         raise ValueRefused(f"{what} is not JSON: it holds NaN or Infinity, which JSON has no number for")
-    if bytes_max is not None and len(encoded) > bytes_max:
-        raise ValueRefused(
-            f"{what} has {len(encoded)} bytes and the limit is {bytes_max}: keep large data elsewhere and pass its "
-            "address, or raise the limit (value_bytes_max)"
-        )
+    if bytes_max is not None:
+        check_size(encoded, bytes_max, what)
     return encoded
 
 
@@ -62,13 +59,23 @@ def encode_text(text: str) -> Json:
         raise ValueRefused(f"text {text!r} is not Unicode that UTF-8 can hold: {error}") from None
 
 
-def check_nesting(encoded: Json, what: str) -> None:
-    """Refuse a value that the engine put together from others if it is nested deeper than :func:`encode` allows.
+def check_made(encoded: Json, bytes_max: int, what: str) -> None:
+    """Refuse a value that the engine put together from others where :func:`encode` would not take it.
 
-    Raises :class:`ValueRefused`.
+    Raises :class:`ValueRefused` when it is larger than *bytes_max*, or nested too deeply.
     """
+    check_size(encoded, bytes_max, what)
     if len(encoded) >= 2 * NESTING_MAX:
         encode(decode(encoded), what=what)
+
+
+def check_size(encoded: Json, bytes_max: int, what: str) -> None:
+    """Refuse a value that is larger than *bytes_max*. Raises :class:`ValueRefused`."""
+    if len(encoded) > bytes_max:
+        raise ValueRefused(
+            f"{what} has {len(encoded)} bytes and the limit is {bytes_max}: keep large data elsewhere and pass its "
+            "address, or raise the limit (value_bytes_max)"
+        )
 
 
 def join_array(items: Iterable[Json]) -> Json:

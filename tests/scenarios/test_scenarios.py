@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("adapter_name", "scenario_file"), cases)
 
 
-def test_scenario(adapter_name: str, scenario_file: Path, tmp_path: Path) -> None:
+def test_the_run_shows_what_the_scenario_expects(adapter_name: str, scenario_file: Path, tmp_path: Path) -> None:
     """Start the run, do what the operator does, and look."""
     scenario: dict[str, Any] = orjson.loads(scenario_file.read_bytes())
     expect = scenario["expect"]

@@ -105,7 +105,11 @@ class WorkerLoop:
 
     def on_commit(self, callback: BatchCallback) -> None:
         """Call *callback* with every batch once it is durable, from the loop's thread."""
-        self._on_commit.append(callback)
+        self._on_commit = [*self._on_commit, callback]
+
+    def off_commit(self, callback: BatchCallback) -> None:
+        """Call *callback* no longer."""
+        self._on_commit = [known for known in self._on_commit if known != callback]
 
     def wake(self) -> None:
         """Something has come: look for it at once."""

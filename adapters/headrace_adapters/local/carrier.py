@@ -116,20 +116,25 @@ def fixed_partitions(store: KeyValueStore, wanted: int) -> int:
     return int(known)
 
 
-def next_number(store: KeyValueStore, space: bytes, *, first: bool = False) -> int:
-    """The number after the last record of a numbered space; with *first*, that of the first record."""
-    number = 0
-    for key, _ in store.scan(space):
+def next_number(store: KeyValueStore, space: bytes, *, first: bool = False, start: int = 0) -> int:
+    """The number after the last record of a numbered space, from *start* on; with *first*, that of the first record."""
+    number = start
+    for key, _ in store.scan(space, number_key(space, start)):
         if first:
             return numbered(space, key)
         number = numbered(space, key) + 1
     return number
 
 
-def append_jobs(store: KeyValueStore, commands: Iterable[Command]) -> None:
-    """Put commands into the job log of a store that no worker holds; they are durable when this returns."""
-    numbers = count(next_number(store, JOB))
-    store.write([(number_key(JOB, next(numbers)), encode_command(command)) for command in commands])
+def append_jobs(store: KeyValueStore, commands: Iterable[Command], start: int = 0) -> int:
+    """Put commands into the job log of a store that no worker holds; they are durable when this returns.
+
+    Gives the number of the next one: whoever appends again hands it over as *start*, and need not look for it.
+    """
+    number = next_number(store, JOB, start=start)
+    puts = [(number_key(JOB, number + offset), encode_command(command)) for offset, command in enumerate(commands)]
+    store.write(puts)
+    return number + len(puts)
 
 
 def stored_blueprints(store: KeyValueStore) -> list[Blueprint]:

@@ -65,6 +65,8 @@ class LocalClient(Client):
         self._asked: set[asyncio.Future[Any]] = set()
         self._here: asyncio.AbstractEventLoop | None = None
         self._stopped: StoreError | None = None
+        # Where the job log ends, as far as is known; looking for it from the beginning would cost more with every job.
+        self._next_job = 0
         if loop is not None:
             loop.on_commit(self._committed)
 
@@ -75,7 +77,7 @@ class LocalClient(Client):
         """
         command = self._at_the_door(command)
         if self._loop is None:
-            append_jobs(self._store, [command])
+            self._next_job = append_jobs(self._store, [command], self._next_job)
             return Answer("accepted", "it is taken up when a worker starts")
         self._check()
         here = asyncio.get_running_loop()
@@ -169,11 +171,13 @@ class LocalClient(Client):
     async def close(self) -> None:
         """Let go of the store."""
         self.stop(None)
+        if self._loop is not None:
+            self._loop.off_commit(self._committed)
         self._on_close()
 
     def stop(self, error: StoreError | None) -> None:
         """The worker has stopped: nobody waits any longer for what it will not tell."""
-        self._stopped = error or StoreError("the worker has stopped: ask again when one runs")
+        self._stopped = error or StoreError("the worker has stopped, or this client was closed: ask another one")
         waiting = [future for futures in self._waiting.values() for future in futures]
         for future in (*waiting, *self._asked):
             if not future.done():

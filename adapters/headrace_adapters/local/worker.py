@@ -95,7 +95,7 @@ class LocalWorker(Worker):
         return client
 
     def another_client(self) -> LocalClient:
-        """A further client that talks to this worker, for this process; the worker has to be started."""
+        """A client, for this process, that talks to this worker as long as it works."""
         client = LocalClient(
             self._store,
             self._carrier.partitions,

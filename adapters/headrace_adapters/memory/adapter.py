@@ -27,16 +27,16 @@ class MemoryAdapter(Adapter):
         self._worker: LocalWorker | None = None
 
     def worker(self) -> Worker:
-        """A worker on the store of this object, which one worker has at a time."""
-        return LocalWorker(self._app, self._open_store, self._settings, on_start=self._started)
+        """A worker on the store of this object, where one works at a time."""
 
-    def _open_store(self) -> MemoryStore:
-        if self._worker is not None and self._worker.works:
-            raise StoreLocked("another worker works on this memory: stop it, or use the client of this adapter")
-        return self.store
+        def open_store() -> MemoryStore:
+            if self._worker is not None and self._worker.works:
+                raise StoreLocked("another worker works on this memory: stop it first, or ask this adapter for a client")
+            self._worker = worker
+            return self.store
 
-    def _started(self, worker: LocalWorker) -> None:
-        self._worker = worker
+        worker = LocalWorker(self._app, open_store, self._settings)
+        return worker
 
     async def client(self) -> Client:
         """Reach the running worker of this object, or the records where none runs."""
