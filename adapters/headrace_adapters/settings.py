@@ -119,7 +119,8 @@ def resolve(url: str | None, given: Mapping[str, Any]) -> tuple[str, dict[str, A
     """
     known = {name: value for name, value in given.items() if name in Settings.model_fields and name != "url"}
     settings = load_settings(url=url, **known)
-    return settings.url, {**settings.for_adapter(), **given}
+    others = {name: value for name, value in given.items() if name not in Settings.model_fields}
+    return settings.url, {**others, **settings.for_adapter()}
 
 
 def shown_url(url: str) -> str:

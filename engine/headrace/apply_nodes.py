@@ -119,7 +119,7 @@ def node_poisoned(state: RunState, event: e.NodePoisoned) -> None:
     """Apply :class:`~headrace.events.NodePoisoned`."""
     move(state, touched(state, event.node), POISONED)
     if event.listed:
-        text = f"not executed: its predecessor {event.predecessor!r} failed"
+        text = f"not executed: its predecessor {event.predecessor!r} failed, or was not executed behind a failure"
         state.errors.append(RunError(event.node, "POISONED", text, event.predecessor))
         state.changed.add(("r",))
 

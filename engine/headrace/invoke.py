@@ -117,7 +117,8 @@ def _failed(error: BaseException, ctx: Context, code: str | None = None, prepare
 def _log(error: BaseException, ctx: Context) -> None:
     """Log what went wrong, with its traceback where it has one of the node's own."""
     execution = ctx.execution
-    trace = None if isinstance(error, _ResultError) else error
+    # An error that the author returned, or raised as fatal on purpose, is an answer and not a surprise.
+    trace = None if isinstance(error, _ResultError | FatalError) else error
     _LOGGER.warning(
         "attempt %d of node %r in run %r failed: %s",
         execution.attempt,
