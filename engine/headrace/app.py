@@ -134,7 +134,9 @@ class App:
 
         Raises :class:`~headrace.errors.DefinitionError` for a scheme that no installed adapter has.
         """
-        url, settings = _resolve(url, settings)
+        return self._open(*_resolve(url, settings))
+
+    def _open(self, url: str, settings: Mapping[str, Any]) -> Adapter:
         scheme = _SCHEME.match(url)
         installed = {point.name: point for point in entry_points(group="headrace.adapters")}
         if scheme is None or scheme[1].lower() not in installed:
@@ -151,8 +153,9 @@ class App:
 
         Without *url* it is ``HEADRACE_URL``, the config file's, or ``embedded:./data``.
         """
-        client = await self.open(url, settings).client()
-        connection = self._enter(client, settings)
+        url, resolved = _resolve(url, settings)
+        client = await self._open(url, resolved).client()
+        connection = self._enter(client, resolved)
         try:
             yield client
         finally:
@@ -165,9 +168,10 @@ class App:
 
         What the worker dies of, if it does, is raised in the block.
         """
-        worker = self.open(url, settings).worker()
+        url, resolved = _resolve(url, settings)
+        worker = self._open(url, resolved).worker()
         client = await worker.start()
-        connection = self._enter(client, settings)
+        connection = self._enter(client, resolved)
         block = asyncio.current_task()
         assert block is not None
         watch = asyncio.create_task(worker.failed())

@@ -67,13 +67,14 @@ def node_input(state: RunState, plan: Plan, node: PlanNode, work: NodeState) -> 
     if work.input is not None:
         return work.input
     edges = work.edges
-    if not edges:
-        return state.input
     while node.replaces is not None:
         # A fallback gets what the node that it replaces got.
         node = plan.nodes[node.replaces]
+    if not node.sources:
+        return state.input
     if node.join == _ANY or len(node.sources) == 1:
-        return edge_value(state, plan, edges[0])
+        # Nothing arrived where a join was out of reach, and its fallback takes over.
+        return edge_value(state, plan, edges[0]) if edges else NULL
     values: dict[str, Json] = {}
     for index in edges:
         source = plan.edges[index].source

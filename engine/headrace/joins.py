@@ -16,6 +16,7 @@ __all__ = ["look_at"]
 from headrace import events as e
 from headrace.execution import NO_ITEM
 from headrace.failures import fail_for_good
+from headrace.inputs import pinned_input
 from headrace.plan import ALL, ANY, PlanNode
 from headrace.routing import close, schedule
 from headrace.state import DEAD, FAILED, SCHEDULED, Join, NodeState
@@ -28,7 +29,7 @@ def look_at(turn: Turn, node: PlanNode) -> None:
     join = state.joins[node.id]
     work = state.nodes.get(node.id)
     if work is not None and work.status:
-        if node.join == ANY and work.status == SCHEDULED and join.failed:
+        if node.join == ANY and work.status == SCHEDULED and work.attempt == 1 and join.failed:
             # The cancellation pill, for a join that was scheduled and has not begun.
             _cancel(turn, node, min(join.failed))
         return
@@ -70,8 +71,10 @@ def _look_at_least(turn: Turn, node: PlanNode, join: Join) -> None:
     elif len(join.arrived) + len(join.dead) + len(join.failed) >= len(node.entries):
         if join.arrived or join.failed:
             text = f"{len(join.arrived)} of at least {node.join} predecessors arrived, and no other one can"
-            work = turn.state.nodes.get(node.id) or NodeState()
-            work.edges = work.edges or tuple(sorted(join.arrived))
+            # Not part of the state: it only tells a fallback which input the join would have had.
+            work = NodeState()
+            work.edges = tuple(sorted(join.arrived))
+            work.input = pinned_input(turn.state, turn.plan, node.inputs, None, work.edges)
             fail_for_good(turn, node, work, "JOIN_OUT_OF_REACH", text)
         else:
             _skip(turn, node)

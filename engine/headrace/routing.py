@@ -111,9 +111,8 @@ def value_over(turn: Turn, edge: PlanEdge, subject: Subject) -> Json | None:
 
 def _take(turn: Turn, edge: PlanEdge, giver: str, output: Json, value: Json | None) -> None:
     if edge.leaves:
-        join = turn.state.joins.get(edge.target)
-        if join is not None and edge.index in join.arrived:
-            return  # An earlier iteration took it.
+        if _decided(turn, edge):
+            return  # An earlier iteration took it, or failed before it.
         # The giver is forgotten when the body begins anew, so the value goes with the edge.
         value = output if value is None else value
     turn.emit(e.EdgeTaken(edge.index, edge.source, edge.target, giver, value))

@@ -37,6 +37,8 @@ def encode(value: Any, *, bytes_max: int | None = None, what: str = "value") -> 
     try:
         encoded = orjson.dumps(value)
     except (TypeError, ValueError, RecursionError) as error:
+        if "ecursion" in str(error):
+            raise ValueRefused(f"{what} is nested deeper than {NESTING_MAX} levels, or holds itself") from None
         raise ValueRefused(f"{what} is not JSON: {error}") from None
     # orjson writes NaN and Infinity as null; a number must not become nothing on its way.
     if b"null" in encoded and _has_non_finite(value):

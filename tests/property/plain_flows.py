@@ -34,12 +34,12 @@ class PlainFlowMaker:
             for source in sources:
                 self._edge(source, node["id"])
             echoes = self._join(node, len(sources))
-            self._inputs(node, sources, echoes)
+            self._inputs(node, sources)
             self._behave(node, echoes)
             while self._failures and often(self._draw, 25):
                 fallback = self._node()
                 node["config"]["fallback"] = fallback["id"]
-                self._inputs(fallback, sources, echoes)
+                self._inputs(fallback, sources)
                 self._behave(fallback, echoes)
                 node = fallback
 
@@ -68,8 +68,8 @@ class PlainFlowMaker:
         node["config"]["joinStrategy"] = strategy = self._draw(st.sampled_from(strategies))
         return bool(strategy == "all")
 
-    def _inputs(self, node: dict[str, Any], sources: list[str], known: bool) -> None:
-        if known and sources and often(self._draw, 20):
+    def _inputs(self, node: dict[str, Any], sources: list[str]) -> None:
+        if sources and often(self._draw, 20):
             name = st.sampled_from([*sources, "nowhere"])
             node["inputs"] = self._draw(st.one_of(name, st.dictionaries(st.sampled_from("pq"), name, min_size=1)))
 

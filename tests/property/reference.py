@@ -159,11 +159,18 @@ class Reference:
         named = self._named.get(node)
         while node in self._primary:
             node = self._primary[node]
+            if named is None and node in self.inputs:
+                return self.inputs[node]
             named = named or self._named.get(node)
         arrived: dict[str, Any] = {}
         for index in self._incoming(node):
             if self.fates[index] == "taken":
                 arrived.setdefault(self._edges[index]["source"], self.values[index])
+        strategy = self._config[node].get("joinStrategy", "all")
+        least = strategy["atLeast"] if isinstance(strategy, dict) else 1
+        fates = [self.fates[index] for index in self._incoming(node)]
+        if strategy != "all" and len(fates) > 1 and fates.count("taken") >= least:
+            return UNKNOWN
         if isinstance(named, str):
             return self._named_value(named, arrived)
         if named is not None:
@@ -171,10 +178,7 @@ class Reference:
         sources = {self._edges[index]["source"] for index in self._incoming(node)}
         if not sources:
             return self._run_input
-        strategy = self._config[node].get("joinStrategy", "all")
-        if strategy == "all" or len(sources) == 1:
-            return next(iter(arrived.values())) if len(sources) == 1 else arrived
-        return UNKNOWN if arrived else {}
+        return next(iter(arrived.values()), None) if len(sources) == 1 else arrived
 
     def _named_value(self, name: str, arrived: dict[str, Any]) -> Any:
         if name in arrived:

@@ -31,6 +31,9 @@ from .flows import Case
 # What the longest of the flows here may need; one that turns round for ever is to be found soon.
 SETTLE_STEPS_MAX = 20_000
 
+# Longer than any flow here may take, so that a child is remembered as long as its parent goes on.
+DEDUP_WINDOW_MS = 1_000 * 24 * 3_600_000
+
 DECIDED = (e.NodeCompleted, e.NodeFailed, e.NodeSkipped, e.NodePoisoned, e.NodeCancelled)
 
 
@@ -144,7 +147,7 @@ class WatchedWorld(World):
             plans.add(from_json(blueprint))
         self.executor = PacedExecutor(self._script, self.pace.outcomes_at_once)
         self.carrier = self._backend.carrier()
-        limits = Limits(runs_cached_max=self.pace.runs_cached_max)
+        limits = Limits(runs_cached_max=self.pace.runs_cached_max, dedup_window_ms=DEDUP_WINDOW_MS)
         self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, limits, slots=self.pace.slots)
         self.loop.on_commit(self._committed)
         self.loop.open()

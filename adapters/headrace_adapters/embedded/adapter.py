@@ -12,7 +12,7 @@ from typing import Any
 from headrace.adapter import Adapter, Client, Worker
 from headrace.app import App
 from headrace.errors import DefinitionError, StoreLocked
-from headrace_adapters.link import LinkServer, connect
+from headrace_adapters.link import LinkLimits, LinkServer, connect
 from headrace_adapters.local.carrier import fixed_partitions
 from headrace_adapters.local.client import LocalClient
 from headrace_adapters.local.settings import local_settings
@@ -39,7 +39,7 @@ class EmbeddedWorker(LocalWorker):
     async def start(self) -> Client:
         """Open the folder, work, and listen."""
         client = await self._take_folder()
-        server = LinkServer(client, self._folder)
+        server = LinkServer(client, self._folder, limits=_link_limits(self._settings.limits.value_bytes_max))
         try:
             await server.start()
         except BaseException:
@@ -106,6 +106,12 @@ class EmbeddedAdapter(Adapter):
             raise
         bytes_max = self._settings.limits.value_bytes_max
         return LocalClient(store, partitions, plans, now_ms, None, store.close, value_bytes_max=bytes_max)
+
+
+def _link_limits(value_bytes_max: int) -> LinkLimits:
+    """What a worker takes from its own process it takes over its socket too; a frame holds several values."""
+    frame_bytes_max = max(LinkLimits().frame_bytes_max, 4 * value_bytes_max)
+    return LinkLimits(value_bytes_max=value_bytes_max, frame_bytes_max=frame_bytes_max)
 
 
 async def _is_worked_on(folder: Path) -> bool:

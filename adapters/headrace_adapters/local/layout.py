@@ -29,6 +29,9 @@ EVENTS = b"E"
 RESULT = b"R"
 META_PARTITIONS = b"Mpartitions"
 
+# A key has two bytes for the partition.
+PARTITIONS_MAX = 2**16
+
 
 class KeyValueStore(Protocol):
     """A sorted store of bytes with atomic batches: ``headrace_adapters.rocks.RocksStore``, or one in memory."""

@@ -23,5 +23,8 @@ def local_settings(values: Mapping[str, Any]) -> Settings:
     if unknown:
         known = ", ".join(sorted(own | bounds | _OTHERS))
         raise DefinitionError(f"unknown settings {', '.join(unknown)}: use some of {known}")
-    limits = Limits(**{name: value for name, value in values.items() if name in bounds})
+    try:
+        limits = Limits(**{name: value for name, value in values.items() if name in bounds})
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"a setting cannot be: {error}") from None
     return Settings(**{name: value for name, value in values.items() if name in own}, limits=limits)

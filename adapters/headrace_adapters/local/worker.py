@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from headrace.adapter import Client, Worker
 from headrace.app import App
-from headrace.errors import HeadraceError, StoreError
+from headrace.errors import DefinitionError, HeadraceError, StoreError
 from headrace.limits import Limits
 from headrace.plans import Plans
 from headrace_adapters.base import WorkerLoop
 from headrace_adapters.execution import Executor
 from headrace_adapters.local.carrier import LocalCarrier, save_blueprints, stored_blueprints
 from headrace_adapters.local.client import LocalClient
-from headrace_adapters.local.layout import KeyValueStore
+from headrace_adapters.local.layout import PARTITIONS_MAX, KeyValueStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,15 @@ class Settings:
     threads_max: int = 16
     processes_max: int = 0
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Raises :class:`DefinitionError` for a number that cannot be."""
+        bounds = {"partitions": (1, PARTITIONS_MAX), "slots": (1, None), "threads_max": (1, None), "processes_max": (0, None)}
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < least or (most is not None and value > most):
+                upto = "" if most is None else f" to {most}"
+                raise DefinitionError(f"setting {name!r} must be a whole number from {least}{upto}, not {value!r}")
 
 
 def now_ms() -> int:
