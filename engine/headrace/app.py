@@ -134,9 +134,7 @@ class App:
 
         Raises :class:`~headrace.errors.DefinitionError` for a scheme that no installed adapter has.
         """
-        return self._open(*_resolve(url, settings))
-
-    def _open(self, url: str, settings: Mapping[str, Any]) -> Adapter:
+        url, settings = _resolve(url, settings)
         scheme = _SCHEME.match(url)
         installed = {point.name: point for point in entry_points(group="headrace.adapters")}
         if scheme is None or scheme[1].lower() not in installed:
@@ -154,7 +152,7 @@ class App:
         Without *url* it is ``HEADRACE_URL``, the config file's, or ``embedded:./data``.
         """
         url, resolved = _resolve(url, settings)
-        client = await self._open(url, resolved).client()
+        client = await self.open(url, resolved).client()
         connection = self._enter(client, resolved)
         try:
             yield client
@@ -169,7 +167,7 @@ class App:
         What the worker dies of, if it does, is raised in the block.
         """
         url, resolved = _resolve(url, settings)
-        worker = self._open(url, resolved).worker()
+        worker = self.open(url, resolved).worker()
         client = await worker.start()
         connection = self._enter(client, resolved)
         block = asyncio.current_task()

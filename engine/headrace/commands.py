@@ -53,13 +53,17 @@ class Resume(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """Tell a run that something happened. *path* limits it to one wait: how a parent hands a kept one to a child."""
+    """Tell a run that something happened. *path* limits it to one wait: how a parent hands a kept one to a child.
+
+    *origin* is the run that hands it down, and gets it back where the wait was answered meanwhile.
+    """
 
     run_id: str
     event: str
     payload: Json = NULL
     path: str | None = None
     request_id: str = ""
+    origin: str | None = None
 
 
 class Cancel(NamedTuple):

@@ -6,7 +6,7 @@ at, batches and loops that are done go on, until nothing follows any more; then 
 
 from __future__ import annotations
 
-__all__ = ["handle", "settle"]
+__all__ = ["handle", "refuse_child", "settle", "taken_by_another"]
 
 from headrace import commands as c
 from headrace import events as e
@@ -35,7 +35,7 @@ def handle(turn: Turn, command: c.Command) -> None:
             turn.emit(e.RunDuplicate())
             turn.reply(command.request_id, "duplicate", f"run {state.run_id!r} exists")
             if command.parent is not None:
-                turn.publish.append(refuse_child(command))
+                turn.publish.append(refuse_child(command, taken_by_another(command)))
     elif isinstance(command, c.Resume):
         resume(turn, command)
     elif isinstance(command, c.Signal):
@@ -56,11 +56,15 @@ def handle(turn: Turn, command: c.Command) -> None:
             turn.publish.append(c.ResumeApplied(state.parent.run_id, command.key))
 
 
-def refuse_child(command: c.Start) -> c.ChildEnd:
-    """A child cannot begin because its run id is another run's; the parent must not wait for it for ever."""
+def taken_by_another(command: c.Start) -> str:
+    """Why a child cannot begin whose run id is another run's."""
+    return f"its run id {command.run_id!r} is taken by another run"
+
+
+def refuse_child(command: c.Start, text: str) -> c.ChildEnd:
+    """A child cannot begin, as *text* says; its parent must not wait for it for ever."""
     parent = command.parent
     assert parent is not None
-    text = f"its run id {command.run_id!r} is taken by another run"
     return c.ChildEnd(parent.run_id, command.run_id, parent.node_id, "failed", NULL, {}, text)
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 __all__ = ["Partition"]
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -27,7 +26,8 @@ from headrace import commands as c
 from headrace.apply import apply
 from headrace.batch import Batch, Rejection, RunChange
 from headrace.blueprint import Blueprint
-from headrace.decide import handle, refuse_child, settle
+from headrace.deadlines import Deadlines
+from headrace.decide import handle, refuse_child, settle, taken_by_another
 from headrace.events import Event, NodeStarted, RunParked
 from headrace.execution import NO_ITEM, Execution, Outcome
 from headrace.limits import Limits
@@ -58,8 +58,8 @@ class Partition:
         self._token = tokens
         self._residents = Residents(reader)
         self._timers = Timers(reader)
-        self._deadlines: list[tuple[int, int]] = []
         self._tokens: dict[int, tuple[_Work, int, int]] = {}
+        self._deadlines = Deadlines(self._tokens)
         self._ready: deque[_Work] = deque()
         self._parked: set[str] = set()
         self._growing = Batch()
@@ -87,13 +87,12 @@ class Partition:
         """Let everything happen that is due."""
         while (entry := self._timers.due(now_ms)) is not None:
             self._fire(entry, now_ms)
-        while self._deadlines and self._deadlines[0][0] <= now_ms:
-            self._time_out(heapq.heappop(self._deadlines)[1], now_ms)
+        while (token := self._deadlines.due(now_ms)) is not None:
+            self._time_out(token, now_ms)
 
     def next_due_ms(self) -> int:
         """The time at which :meth:`advance` is to be called again at the latest."""
-        due_ms = self._timers.next_due_ms()
-        return min(due_ms, self._deadlines[0][0]) if self._deadlines else due_ms
+        return self._deadlines.next_due_ms(self._timers.next_due_ms())
 
     def begin(self, limit: int, now_ms: int) -> list[Execution]:
         """Begin work that is ready, in the order in which it became so; at most *limit* executions come back."""
@@ -231,14 +230,20 @@ class Partition:
             self._decide(run, now_ms, lambda turn: begin_built_in(turn, node, work))
             return None
         # Beginning an execution decides nothing more, so it needs no turn: this is the most frequent path of all.
-        token = work.token = next(self._token)
+        token = next(self._token)
+        try:
+            execution = execution_of(run, plan, node, work, item, token)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the partition goes on)
+            self._fail_run(run_id, now_ms, _internal_error(error))
+            return None
+        work.token = token
         started: Event = NodeStarted(node_id, item, work.attempt)
         apply(run, started)
         self._record(run, run.seq, now_ms, [started])
         self._tokens[token] = (key, work.activation, work.attempt)
         if node.timeout_ms is not None:
-            heapq.heappush(self._deadlines, (now_ms + node.timeout_ms, token))
-        return execution_of(run, plan, node, work, item, token)
+            self._deadlines.set(now_ms + node.timeout_ms, token)
+        return execution
 
     def _may_begin(self, run: RunState | Ended | None, work: NodeState) -> bool:
         """What is scheduled may begin; what was running when its owner stopped may begin again, also in a pause."""
@@ -283,14 +288,19 @@ class Partition:
             settle(turn)
         except Exception as error:  # noqa: BLE001 (whatever it is, the partition goes on)
             self._put_back(run.run_id)
-            reason = f"internal error, please report it: {type(error).__name__}: {error}"
-            if command is None:
-                self._fail_run(run.run_id, now_ms, reason)
-            else:
-                self._growing.dead_letters.append((command, reason))
-                self._answer(command, "refused", reason)
+            self._give_up(run.run_id, now_ms, _internal_error(error), command)
             return
         self._absorb(turn, first_seq)
+
+    def _give_up(self, run_id: str, now_ms: int, reason: str, command: c.Command | None) -> None:
+        """Nothing could be decided about *command*, or about what happened to the run: nobody may wait for it."""
+        if command is not None:
+            self._growing.dead_letters.append((command, reason))
+            self._answer(command, "refused", reason)
+            if isinstance(command, c.Start) and command.parent is not None:
+                self._growing.publish.append(refuse_child(command, reason))
+        if command is None or isinstance(command, c.ChildEnd):
+            self._fail_run(run_id, now_ms, reason)
 
     def _absorb(self, turn: Turn, first_seq: int) -> None:
         """Put a decision into the batch that is growing."""
@@ -350,15 +360,20 @@ class Partition:
         """A command for a run that has ended, or that nobody knows, changes nothing and is answered."""
         if isinstance(command, c.RunNode | c.ChildNews | c.ChildEnd | c.ResumeApplied):
             return  # What runs of a family tell each other, and jobs delivered again, may come late.
+        if isinstance(command, c.Signal) and command.origin is not None:
+            # The wait that was meant is gone with its run: the signal goes back, for whoever asks next.
+            self._growing.publish.append(command._replace(run_id=command.origin, path=None, origin=None))
+            return
         reason = f"there is no run {command.run_id!r}"
         outcome = "unknown"
         if isinstance(ended, Ended):
             reason = f"run {command.run_id!r} has ended: {ended.status}"
             outcome = "duplicate" if isinstance(command, c.Start) else "ignored"
             if isinstance(command, c.Start) and command.parent is not None:
+                # A parent that was told of the child's end waits no more, and one that begins anew would wait for ever.
+                self._growing.publish.append(refuse_child(command, taken_by_another(command)))
                 if command.parent == ended.parent:
-                    return  # The child's start again; its parent was told of its end.
-                self._growing.publish.append(refuse_child(command))
+                    return  # The child's start again.
         self._growing.rejections.append(Rejection(command.run_id, type(command).__name__.lower(), reason, now_ms))
         self._answer(command, outcome, reason)
 
@@ -366,3 +381,7 @@ class Partition:
         request_id: str = getattr(command, "request_id", "")
         if request_id:
             self._growing.replies.append(Reply(request_id, outcome, reason))
+
+
+def _internal_error(error: Exception) -> str:
+    return f"internal error, please report it: {type(error).__name__}: {error}"

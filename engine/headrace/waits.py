@@ -111,7 +111,7 @@ def signal(turn: Turn, command: Signal) -> None:
         if work.status == WAITING:
             settle_result(turn, turn.plan.nodes[node_id], work, payload, None)
     for child, path in children:
-        turn.publish.append(Signal(child, event, payload, path))
+        turn.publish.append(Signal(child, event, payload, path, origin=state.run_id))
     turn.reply(command.request_id, "applied")
 
 
@@ -123,12 +123,13 @@ def _signal_one(turn: Turn, command: Signal, path: str) -> None:
         turn.emit(e.SignalReceived(command.event, command.payload, False))
         turn.news = True
         settle_result(turn, turn.plan.nodes[path], work, command.payload, None)
+        turn.reply(command.request_id, "applied")
         return
     child, rest = _child_at(state, path)
     if child is not None:
         turn.publish.append(command._replace(run_id=child, path=rest))
-    elif state.parent is not None:
-        turn.publish.append(command._replace(run_id=state.parent.run_id, path=None))
+    elif command.origin is not None:
+        turn.publish.append(command._replace(run_id=command.origin, path=None, origin=None))
     else:
         signal(turn, command._replace(path=None))
 
@@ -141,7 +142,7 @@ def hand_out_kept(turn: Turn, node_id: str, opened: tuple[tuple[str, str | None]
                 child = turn.state.nodes[node_id].child
                 assert child is not None
                 turn.emit(e.SignalTaken(number, node_id))
-                turn.publish.append(Signal(child.run_id, kept, payload, path))
+                turn.publish.append(Signal(child.run_id, kept, payload, path, origin=turn.state.run_id))
                 break
 
 

@@ -7,6 +7,7 @@ must be the number of their recorded completions, however often they were execut
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -99,38 +100,43 @@ chain(batched, "count_after", after="count")
 for flow in (chained, fanned, retried, slept, outer, asked, looped, batched):
     app.add(flow)
 
-# What the tests of stopping ask for.
-
-stubborn = Flow("stubborn")
-app.add(stubborn)
+# What the tests of stopping ask for: nodes that say where they are, and go on until a file lets them go.
 
 
-@stubborn.node
-async def held(ctx: Context) -> str:
-    """Says where it is, and goes on until a file lets it go."""
-    ctx.increment("counted")
+def begin(ctx: Context) -> Path:
+    """Write down that the node begins; gives the file that frees it."""
     folder = Path(ctx.input)
     with (folder / "begun").open("a", encoding="utf-8") as begun:
-        begun.write(f"{ctx.attempt} {ctx.idempotency_key}\n")
-    while not (folder / "free").exists():
+        begun.write(f"{os.getpid()} {ctx.attempt} {ctx.idempotency_key}\n")
+    return folder / "free"
+
+
+async def hold(ctx: Context) -> str:
+    """Async, so it can be cancelled."""
+    free = begin(ctx)
+    while not free.exists():  # noqa: ASYNC110 (another process frees it)
         await asyncio.sleep(0.01)
     return "freed"
 
 
-blocking = Flow("blocking")
-app.add(blocking)
-
-
-@blocking.node
-def held_in_thread(ctx: Context) -> str:
-    """The same as a plain function, which nobody can interrupt."""
-    folder = Path(ctx.input)
-    with (folder / "begun").open("a", encoding="utf-8") as begun:
-        begun.write(f"{ctx.attempt} {ctx.idempotency_key}\n")
-    while not (folder / "free").exists():
+def hold_in_thread(ctx: Context) -> str:
+    """A plain function, which nobody can interrupt."""
+    free = begin(ctx)
+    while not free.exists():
         time.sleep(0.01)
     return "freed"
 
 
-for flow in (stubborn, blocking):
-    flow.node("behind", lambda ctx: ctx.input, after="held" if flow is stubborn else "held_in_thread")
+def hold_in_process(ctx: Context) -> str:
+    """In a process of its own, where the worker has any."""
+    return hold_in_thread(ctx)
+
+
+held = Flow("held").node("hold", hold)
+held_in_thread = Flow("held_in_thread").node("hold", hold_in_thread)
+held_in_process = Flow("held_in_process").node("hold", hold_in_process, cpu_bound=True)
+for flow in (held, held_in_thread, held_in_process):
+    flow.node("behind", lambda ctx: ctx.input, after="hold")
+    app.add(flow)
+
+app.add(Flow("held_alone").node("hold", hold))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headrace_adapters.rocks.lock import LOCK_NAME
+
 FLOWS = Path(__file__).with_name("flows.py")
 
 # The machine may be shared and slow: what takes longer than this hangs.
@@ -70,7 +72,12 @@ class Program:
     @property
     def is_ready(self) -> bool:
         """Whether a worker has said that it works."""
-        return '"event":"ready"' in self.out
+        return self.out.startswith("ready")
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a worker has said that it was told to stop."""
+        return "stopping" in self.err
 
     def ready(self) -> Program:
         """Wait until a worker has said that it works."""
@@ -134,12 +141,13 @@ class Programs:
         self.folder = folder
         self.store = folder / "data"
         self.url = f"embedded:{self.store}"
+        self.flows = FLOWS
         self._begun: list[Program] = []
 
     def begin(self, *arguments: object) -> Program:
-        """Start ``headrace`` with *arguments*, ``--json`` and the store's URL."""
-        command, *rest = (str(argument) for argument in arguments)
-        program = Program(self.folder, len(self._begun), (command, *rest, "--json", "--url", self.url))
+        """Start ``headrace`` with *arguments* and the store's URL."""
+        given = tuple(str(argument) for argument in arguments)
+        program = Program(self.folder, len(self._begun), (*given, "--url", self.url))
         self._begun.append(program)
         return program
 
@@ -148,8 +156,15 @@ class Programs:
         return self.begin("worker", FLOWS, *options)
 
     def headrace(self, *arguments: object, code: int | None = 0) -> Ended:
-        """Run a command to its end."""
-        return self.begin(*arguments).end(code)
+        """Run a command with ``--json`` to its end."""
+        return self.begin(*arguments, "--json").end(code)
+
+    def is_held_by(self, worker: Program) -> bool:
+        """Whether *worker* has taken the folder."""
+        try:
+            return (self.store / "store" / LOCK_NAME).read_text(encoding="utf-8").strip() == str(worker.process.pid)
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Leave no process behind."""

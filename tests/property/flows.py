@@ -82,15 +82,18 @@ class FlowMaker:
         self._id = flow_id
         self._behaviours = behaviours
         self._children = children
-        self._rough = often(draw, 40)
+        self._rough = often(draw, 50)
         self._theme = draw(st.sampled_from(tuple(THEMES)))
         self.nodes: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
         self._controllers: set[str] = set()
 
     def blueprint(self, size: int, depth: int) -> dict[str, Any]:
-        self.region(size, depth)
-        metadata = {"version": "1"}
+        head = self.subflow() if self._children and often(self._draw, 50) else None
+        self.region(size, depth, head=head)
+        metadata: dict[str, Any] = {"version": "1"}
+        if often(self._draw, 12):
+            metadata["runAhead"] = True
         if self._rough and often(self._draw, 25):
             metadata["onFailure"] = "fail-fast"
         return {"id": self._id, "nodes": self.nodes, "edges": self.edges, "metadata": metadata}
@@ -227,6 +230,8 @@ class FlowMaker:
             config["retryDelay"] = draw(st.sampled_from((0, 0, 100, 5_000)))
             if often(draw, 20):
                 config["retryJitter"] = 0.5
+        if often(draw, 8):
+            config["runAhead"] = True
         if hangs or often(draw, 6):
             config["timeout"] = draw(st.sampled_from((50, 1_000, 60_000)))
 

@@ -20,6 +20,8 @@ class PlainFlowMaker:
         self._draw = draw
         # Who is first at an any-join matters only where something may fail; then there are no such joins.
         self._failures = often(draw, 60)
+        # Nodes whose input depends on who came first; nothing else may depend on it.
+        self._first_come: set[str] = set()
         self.nodes: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
         self.behaviours: dict[str, list[dict[str, Any]]] = {}
@@ -33,14 +35,16 @@ class PlainFlowMaker:
                 sources = self._draw(st.lists(st.sampled_from(before[-5:]), min_size=1, max_size=4))
             for source in sources:
                 self._edge(source, node["id"])
-            echoes = self._join(node, len(sources))
+            self._join(node, len(sources))
             self._inputs(node, sources)
-            self._behave(node, echoes)
+            self._behave(node)
             while self._failures and often(self._draw, 25):
                 fallback = self._node()
                 node["config"]["fallback"] = fallback["id"]
+                if node["id"] in self._first_come:
+                    self._first_come.add(fallback["id"])
                 self._inputs(fallback, sources)
-                self._behave(fallback, echoes)
+                self._behave(fallback)
                 node = fallback
 
     def _node(self) -> dict[str, Any]:
@@ -56,24 +60,26 @@ class PlainFlowMaker:
         for name, texts in (("condition", tuple(CONDITIONS)), ("transform", tuple(TRANSFORMS))):
             if often(draw, 25):
                 known = [text for text in texts if self._failures or text not in FAILING]
+                if source in self._first_come:
+                    known = [text for text in known if text != "input == null"]
                 edge[name] = draw(st.sampled_from(known))
         self.edges.append(edge)
 
-    def _join(self, node: dict[str, Any], incoming: int) -> bool:
-        """Choose how the node joins; whether its input is known, so that it may be its output."""
+    def _join(self, node: dict[str, Any], incoming: int) -> None:
         strategies: list[Any] = ["all", "all"]
         if incoming > 1:
             # A join of at least n fails by itself where it is out of reach.
             strategies.append({"atLeast": self._draw(st.integers(1, incoming))} if self._failures else "any")
-        node["config"]["joinStrategy"] = strategy = self._draw(st.sampled_from(strategies))
-        return bool(strategy == "all")
+        node["config"]["joinStrategy"] = self._draw(st.sampled_from(strategies))
+        if node["config"]["joinStrategy"] != "all":
+            self._first_come.add(node["id"])
 
     def _inputs(self, node: dict[str, Any], sources: list[str]) -> None:
         if sources and often(self._draw, 20):
             name = st.sampled_from([*sources, "nowhere"])
             node["inputs"] = self._draw(st.one_of(name, st.dictionaries(st.sampled_from("pq"), name, min_size=1)))
 
-    def _behave(self, node: dict[str, Any], echoes: bool) -> None:
+    def _behave(self, node: dict[str, Any]) -> None:
         draw = self._draw
         entries: list[dict[str, Any]] = []
         for _ in range(draw(st.integers(1, 3))):
@@ -81,7 +87,7 @@ class PlainFlowMaker:
             if self._failures and often(draw, 35):
                 how = draw(st.sampled_from(("raise", "raise", "error", "fatal")))
                 entry.update({"raise": "boom", "fatal": True} if how == "fatal" else {how: "boom"})
-            elif echoes and often(draw, 30):
+            elif node["id"] not in self._first_come and often(draw, 30):
                 entry["echo"] = True
             else:
                 entry["output"] = draw(st.sampled_from((0, 1, None, "text", [1], {})))

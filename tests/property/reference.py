@@ -102,8 +102,9 @@ class Reference:
     def _succeed(self, node: str, output: Any, action: str | None, given: Any) -> None:
         routes = self._routes(node)
         try:
-            taken = self._holding([i for i in routes if action and self._edges[i].get("action") == action], output, action, given)
-            taken = taken or self._holding([i for i in routes if "action" not in self._edges[i]], output, action, given)
+            listening = [i for i in routes if action and self._edges[i].get("action") == action]
+            plain = [i for i in routes if "action" not in self._edges[i]]
+            taken = self._holding(listening, output, action, given) or self._holding(plain, output, action, given)
             values = {i: self._over(i, output) for i in taken}
         except (ArithmeticError, TypeError):
             self._fail(node, fatal=False)

@@ -17,7 +17,7 @@ from tests.scenarios.backends import Backend
 
 from .flows import Case, cases
 from .operator_steps import RUNS, Operator, Step, steps
-from .watched_world import Pace, WatchedWorld
+from .watched_world import DEDUP_WINDOW_MS, Pace, WatchedWorld
 
 FACTOR = float(os.environ.get("HEADRACE_EXAMPLES", "1"))
 # Without the explanation of failures, which calls a failing example many times more.
@@ -44,6 +44,9 @@ def check_runs(world: WatchedWorld) -> None:
         result = world.result(run_id)
         assert (result.status, result.run_id) == (state.ended, run_id)
     world.check_end()
+    world.advance(DEDUP_WINDOW_MS)
+    world.settle()
+    assert not any(world.run(run_id) for run_id in world.folded), "a run is remembered for ever"
 
 
 @examples(700)

@@ -17,12 +17,12 @@ from headrace.plan import Plan, compile_plan
 from headrace.plans import Plans
 from headrace.state import CHILD, OPEN, WAITING, RunState
 from headrace_adapters.base import WorkerLoop
-from headrace_adapters.local.carrier import append_jobs
+from headrace_adapters.local.carrier import LocalCarrier, append_jobs
 from headrace_adapters.local.layout import EVENTS
 from headrace_adapters.memory import Crash, Faults
 from headrace_topics.events_record import decode_events
 from headrace_topics.names import run_prefix
-from tests.scenarios.backends import Backend
+from tests.scenarios.backends import PARTITIONS, Backend
 from tests.scenarios.scripted import Script, ScriptedExecutor
 from tests.scenarios.world import FINAL, World, assert_same, snapshot
 
@@ -50,6 +50,7 @@ class WatchedScript(Script):
 
     def __init__(self, behaviours: dict[str, list[dict[str, Any]]]) -> None:
         super().__init__(behaviours)
+        self.behaviours = behaviours
         self.ended_runs: set[str] = set()
 
     def next_entry(self, execution: Execution) -> dict[str, Any]:
@@ -126,15 +127,13 @@ class RunWatch:
 class WatchedWorld(World):
     """A worker on *backend* that is stepped, killed and asked, and watched in all that it records."""
 
-    def __init__(self, backend: Backend, case: Case, pace: Pace = Pace()) -> None:
+    def __init__(self, backend: Backend, case: Case, pace: Pace, script: WatchedScript | None = None) -> None:
         self.pace = pace
         self.watches: dict[str, RunWatch] = {}
         self.plans = {blueprint["id"]: compile_plan(from_json(blueprint)) for blueprint in case.blueprints}
-        self.refused: list[str] = []
-        script = WatchedScript(case.behaviours)
-        self.script = script
+        self.script = script or WatchedScript(case.behaviours)
         self.crashes = 0
-        super().__init__(backend, case.blueprints, script)
+        super().__init__(backend, case.blueprints, self.script)
 
     @property
     def faults(self) -> Faults | None:
@@ -142,12 +141,12 @@ class WatchedWorld(World):
         return getattr(self._backend.store, "faults", None)
 
     def _open(self) -> None:
-        plans = Plans(self._script._behaviours)
+        plans = Plans(self.script.behaviours)
         for blueprint in self._blueprints:
             plans.add(from_json(blueprint))
-        self.executor = PacedExecutor(self._script, self.pace.outcomes_at_once)
-        self.carrier = self._backend.carrier()
+        self.executor = PacedExecutor(self.script, self.pace.outcomes_at_once)
         limits = Limits(runs_cached_max=self.pace.runs_cached_max, dedup_window_ms=DEDUP_WINDOW_MS)
+        self.carrier = LocalCarrier(self._backend.store, limits, PARTITIONS)
         self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, limits, slots=self.pace.slots)
         self.loop.on_commit(self._committed)
         self.loop.open()
@@ -265,6 +264,7 @@ class WatchedWorld(World):
                 folded = self.folded.setdefault(run_id, RunState(run_id))
                 if folded.seq < seq:
                     self._fold(run_id, folded, record)
+        self._check_indexes()
         for run_id, folded in self.folded.items():
             stored = self.carrier.reader(self.carrier.partition_of(run_id)).load(run_id)
             if folded.ended:
@@ -272,6 +272,25 @@ class WatchedWorld(World):
             else:
                 assert isinstance(stored, RunState)
                 assert_same(snapshot(stored), snapshot(folded), "store == folded events")
+
+    def _check_indexes(self) -> None:
+        """What the next owner finds by the indexes is what there is."""
+        timers, active, parked = set(), set(), set()
+        for number in range(self.carrier.partitions):
+            reader = self.carrier.reader(number)
+            timers |= {entry[:4] for entry in reader.timers(-1, 2**62, 2**31) if entry.node_id}
+            active |= set(reader.active_runs())
+            parked |= set(reader.parked_runs())
+        going_on = [state for state in self.folded.values() if not state.ended]
+        assert timers == {
+            (work.due_ms, state.run_id, node_id, item)
+            for state in going_on
+            for node_id, node in state.nodes.items()
+            for item, work in ((NO_ITEM, node), *enumerate(node.batch.items if node.batch is not None else ()))
+            if work.due_ms is not None
+        }
+        assert active == {state.run_id for state in going_on if state.active}
+        assert parked == {state.run_id for state in going_on if state.parked}
 
     def _fold(self, run_id: str, folded: RunState, record: bytes) -> None:
         for seq, _, event in decode_events(record):
@@ -291,4 +310,3 @@ class WatchedWorld(World):
 
     def results(self) -> dict[str, Any]:
         return {run_id: self.result(run_id) for run_id in self.folded}
-

@@ -9,9 +9,9 @@ What anybody may write (a field with ``?`` may be absent or null; others are not
     {"type": "unpause", "runId", "requestId"?}
 
 What only the engine writes: ``node`` (the job of a node), ``childNews``, ``childEnd`` and ``resumeApplied`` (what the runs
-of a family tell each other), a ``start`` with ``parent`` and a ``signal`` with ``path``. Values in records that go from one
-run to another have passed the limits before, and an object made of several of them may be larger and deeper than each;
-refusing such a record would leave a run waiting for ever, so their size is not looked at again.
+of a family tell each other), a ``start`` with ``parent`` and a ``signal`` with ``path`` and ``origin``. Values in records
+that go from one run to another have passed the limits before, and an object made of several of them may be larger and
+deeper than each; refusing such a record would leave a run waiting for ever, so their size is not looked at again.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ def _signal_to_json(command: c.Signal) -> _Data:
         data["payload"] = _Fragment(command.payload)
     if command.path is not None:
         data["path"] = command.path
+    if command.origin is not None:
+        data["origin"] = command.origin
     return data
 
 
@@ -246,7 +248,8 @@ def _signal(data: _Data, run_id: str, bytes_max: int) -> c.Signal:
     path = None if data.get("path") is None else take_name(data, "path", _PATH_BYTES_MAX)
     limit = bytes_max if path is None else None
     event = take_name(data, "event")
-    return c.Signal(run_id, event, take_value(data, "payload", limit), path, _request_id(data))
+    payload, origin = take_value(data, "payload", limit), take_optional_name(data, "origin")
+    return c.Signal(run_id, event, payload, path, _request_id(data), origin)
 
 
 def _cancel(data: _Data, run_id: str, bytes_max: int) -> c.Cancel:

@@ -5,7 +5,7 @@ for all partitions; and then, because only now everything is durable, replies, r
 greedy: whatever has come while the last one was committed goes into the next one, so an idle worker commits at once and
 a busy one in big groups. Executions that have merely begun wait a moment for their outcome before they are committed.
 
-Everything is bounded: executions by *slots*, work that is ready by *backlog_max* (no new commands are taken above it),
+Everything is bounded: executions by *slots*, work that is ready by *backlog_max* (no runs are started above it),
 one step by *batch_max*. Threads other than the loop's own use ``submit``, ``ask`` and ``stop`` only.
 """
 
@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from secrets import token_hex
 from typing import Protocol
 
 from headrace.adapter import Answer
@@ -28,8 +29,8 @@ from headrace.limits import Limits
 from headrace.partition import Partition
 from headrace.plans import Plans
 from headrace_adapters.base.carrier import Carrier
+from headrace_adapters.base.intake import AnswerCallback, Intake
 
-AnswerCallback = Callable[[Answer], None]
 BatchCallback = Callable[[Batch], None]
 
 # Commands of the engine itself, which nobody waits for.
@@ -75,9 +76,11 @@ class WorkerLoop:
             Partition(number, carrier.reader(number), plans, limits, count(number + carrier.partitions, carrier.partitions))
             for number in range(carrier.partitions)
         ]
-        self._commands: deque[tuple[Command, AnswerCallback | None]] = deque()
+        self._commands = Intake()
         self._questions: deque[Callable[[], None]] = deque()
         self._answers: dict[str, AnswerCallback] = {}
+        # Records carry request ids of their senders' choice, so those of this loop begin with a name that nobody else has.
+        self._name = token_hex(8)
         self._request_numbers = count(1)
         self._taken: list[bytes] = []
         self._on_commit: list[BatchCallback] = []
@@ -95,7 +98,7 @@ class WorkerLoop:
 
     def submit(self, command: Command, on_answer: AnswerCallback | None = None) -> None:
         """Take a command over; *on_answer* is called from the loop's thread when what it did is durable."""
-        self._commands.append((command, on_answer))
+        self._commands.put(command, on_answer)
         self.wake()
 
     def ask(self, question: Callable[[], None]) -> None:
@@ -204,10 +207,11 @@ class WorkerLoop:
     def _take_commands(self, now_ms: int) -> bool:
         room = min(self._batch_max, self._backlog_max - sum(partition.backlog for partition in self.partitions))
         taken = 0
-        while self._commands and taken < room:
-            command, on_answer = self._commands.popleft()
+        take, most = (self._commands.take, room) if room > 0 else (self._commands.take_urgent, self._batch_max)
+        while taken < most and (entry := take()) is not None:
+            command, on_answer = entry
             if on_answer is not None and not isinstance(command, _SILENT):
-                request_id = str(next(self._request_numbers))
+                request_id = f"{self._name}-{next(self._request_numbers)}"
                 self._answers[request_id] = on_answer
                 command = command._replace(request_id=request_id)
             self._receive(command, now_ms)

@@ -85,19 +85,9 @@ class EmbeddedAdapter(Adapter):
 
     async def client(self) -> Client:
         """Reach the worker that holds the folder, or open the folder where none does."""
-        deadline = asyncio.get_running_loop().time() + HELD_S
-        while True:
-            linked = await connect(self._folder)
-            if linked is not None:
-                return linked
-            try:
-                store = RocksStore(self._folder / STORE, sync=self._sync)
-                break
-            except StoreLocked:
-                # Another command that is done in a moment, or a worker that holds the folder and is about to listen.
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(HELD_LOOK_S)
+        store = await self._reach()
+        if isinstance(store, Client):
+            return store
         try:
             partitions = fixed_partitions(store, self._settings.partitions)
             plans = load_plans(self._app, store)
@@ -106,6 +96,21 @@ class EmbeddedAdapter(Adapter):
             raise
         bytes_max = self._settings.limits.value_bytes_max
         return LocalClient(store, partitions, plans, now_ms, None, store.close, value_bytes_max=bytes_max)
+
+    async def _reach(self) -> Client | RocksStore:
+        """The worker that holds the folder, or the folder itself."""
+        deadline = asyncio.get_running_loop().time() + HELD_S
+        while True:
+            linked = await connect(self._folder)
+            if linked is not None:
+                return linked
+            try:
+                return RocksStore(self._folder / STORE, sync=self._sync)
+            except StoreLocked:
+                # Another command that is done in a moment, or a worker that has the folder and is about to listen.
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(HELD_LOOK_S)
 
 
 def _link_limits(value_bytes_max: int) -> LinkLimits:

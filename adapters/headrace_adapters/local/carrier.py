@@ -49,6 +49,7 @@ class LocalCarrier(Carrier):
         self._layouts = [Layout(number) for number in range(self.partitions)]
         self._polled = next_number(store, JOB, first=True)
         self._dead_letters = count(next_number(store, DEAD_LETTER))
+        self._rejections = count()
 
     def partition_of(self, run_id: str) -> int:
         """The partition that owns a run, as on Kafka."""
@@ -86,7 +87,7 @@ class LocalCarrier(Carrier):
 
     def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
         """Write everything in one batch of the store."""
-        writer = BatchWriter()
+        writer = BatchWriter(self._rejections)
         for number, batch in batches:
             writer.add(self._layouts[number], batch, self._limits.dedup_window_ms)
             for command, reason in batch.dead_letters:

@@ -9,14 +9,14 @@ __all__ = ["LocalClient"]
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import orjson
 
 from headrace.adapter import Answer, Client, RunResult
 from headrace.batch import Batch
-from headrace.commands import Command
+from headrace.commands import ChildEnd, ChildNews, Command, ResumeApplied, RunNode
 from headrace.errors import RecordRefused, StoreError
 from headrace.plans import Plans
 from headrace.state import RunState
@@ -89,6 +89,8 @@ class LocalClient(Client):
 
     def _at_the_door(self, command: Command) -> Command:
         """The command as its record says it: what comes from a program is checked as what comes from a producer."""
+        if isinstance(command, RunNode | ChildNews | ChildEnd | ResumeApplied):
+            raise RecordRefused(f"{type(command).__name__} is what the engine says to itself: no client may send it")
         try:
             record = encode_command(command)
         except (TypeError, ValueError, AttributeError) as error:
@@ -185,6 +187,11 @@ class LocalClient(Client):
                 future.exception()  # Whoever waits sees it; nobody has to.
         self._waiting.clear()
 
+    @property
+    def works(self) -> bool:
+        """Whether it was not closed, and its worker has not stopped."""
+        return self._stopped is None
+
     # Waiting for commits.
 
     def _check(self) -> None:
@@ -260,7 +267,8 @@ class LocalClient(Client):
 
 
 def _call(here: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    if not here.is_closed():
+    # A loop may be closed at any moment by its own thread: then nobody waits, and the worker goes on.
+    with suppress(RuntimeError):
         here.call_soon_threadsafe(function)
 
 

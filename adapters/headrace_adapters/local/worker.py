@@ -34,7 +34,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises :class:`DefinitionError` for a number that cannot be."""
-        bounds = {"partitions": (1, PARTITIONS_MAX), "slots": (1, None), "threads_max": (1, None), "processes_max": (0, None)}
+        bounds = {
+            "partitions": (1, PARTITIONS_MAX),
+            "slots": (1, None),
+            "threads_max": (1, None),
+            "processes_max": (0, None),
+        }
         for name, (least, most) in bounds.items():
             value = getattr(self, name)
             if type(value) is not int or value < least or (most is not None and value > most):
@@ -111,10 +116,15 @@ class LocalWorker(Worker):
             self._plans,
             self._clock,
             self._loop,
+            lambda: self._forget(client),
             value_bytes_max=self._settings.limits.value_bytes_max,
         )
         self._clients.append(client)
         return client
+
+    def _forget(self, client: LocalClient) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
 
     @property
     def works(self) -> bool:

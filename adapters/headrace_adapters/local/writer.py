@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["BatchWriter"]
 
+from collections.abc import Iterator
+
 from headrace.batch import Batch, RunChange
 from headrace.execution import NO_ITEM
 from headrace.ports import Ended, TimerEntry
@@ -16,9 +18,10 @@ from headrace_topics.state_records import encode_marker, encode_node, encode_par
 
 
 class BatchWriter:
-    """Gathers the records of one commit."""
+    """Gathers the records of one commit. *rejections* counts those of all commits."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejections: Iterator[int]) -> None:
+        self._rejections = rejections
         self.puts: list[tuple[bytes, bytes]] = []
         self.deletes: list[bytes] = []
         self.ranges: list[tuple[bytes, bytes]] = []
@@ -34,9 +37,9 @@ class BatchWriter:
                 self._end_run(layout, prefix, change, dedup_window_ms)
             else:
                 self._write_run(layout, prefix, change)
-        for number, rejection in enumerate(batch.rejections):
-            # Rejections have no sequence number: they stand behind all events of the run, by time.
-            order = (2**63 + rejection.at_ms * 1_000 + number % 1_000).to_bytes(8, "big")
+        for rejection in batch.rejections:
+            # Rejections have no sequence number: they stand behind all events of the run, by time, then in order.
+            order = (2**63 + (rejection.at_ms << 20) + next(self._rejections) % 2**20).to_bytes(8, "big")
             self.puts.append((EVENTS + run_prefix(rejection.run_id) + order, encode_rejection(rejection)))
         for ended in batch.expired:
             self._forget_run(layout, ended)

@@ -74,6 +74,7 @@ SAMPLES: list[c.Command] = [
     c.Resume("r1", "child/approval", "ok", b'"yes"', "key-1", "q2"),
     c.Signal("r1", "paid"),
     c.Signal("r1", "paid", b'{"sum":12.5}', "child/wait", "q3"),
+    c.Signal("r1/child", "paid", NULL, "wait", "", "r1"),
     c.Cancel("r1"),
     c.Cancel("größe", "no longer wanted", "q4"),
     c.Pause("r1", "lunch", "q5"),
