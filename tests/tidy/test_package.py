@@ -97,7 +97,9 @@ def test_the_embedded_default_needs_no_kafka_client(pins: dict[str, tuple[Versio
 
 
 def test_the_programs_and_adapters_that_are_announced_exist(project: dict[str, Any]) -> None:
-    announced = {**project["scripts"], **project["entry-points"]["headrace.adapters"]}
+    announced = dict(project["scripts"])
+    for group in project["entry-points"].values():
+        announced |= group
     installed = importlib.metadata.distribution("headrace").entry_points
 
     assert {point.name: point.value for point in installed} == announced

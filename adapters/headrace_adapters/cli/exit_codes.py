@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     """Of the codes that fit, the first one in this order is taken."""
 
     OK = 0
-    """Done: the run completed, the command was applied, nothing was found wrong, the worker stopped as it was told."""
+    """Done: the run completed, the command was applied, nothing was found wrong, the process stopped as it was told."""
     FAILED = 1
     """The run ended failed; ``check`` found problems."""
     USAGE = 2
@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     STORE = 5
     """The store cannot be used, or the worker was lost."""
     UNFINISHED = 6
-    """The run has not ended: time is over, or this process was told to stop. The run is kept."""
+    """The run has not ended and time is over (it is kept), or its process was stopped and it was in memory only."""
     UNKNOWN = 7
     """There is no such run."""
     DEFECT = 70

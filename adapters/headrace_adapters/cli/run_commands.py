@@ -72,10 +72,14 @@ def run(
             "run_id": run_id,
         }
         result = asyncio.run(_run(output, app, settings, start, None if timeout_ms is None else timeout_ms / 1_000))
-        output.end(tell_result(output, result))
+        if result is not None:
+            output.end(tell_result(output, result))
 
 
-async def _run(output: Output, app: App, settings: Settings, start: dict[str, Any], timeout_s: float | None) -> RunResult:
+async def _run(
+    output: Output, app: App, settings: Settings, start: dict[str, Any], timeout_s: float | None
+) -> RunResult | None:
+    """The result; None where this process stopped as it was told and the run is kept."""
     grace_s = settings.grace / 1_000
     with Stopping(output, grace_s) as stopping:
         async with app.work(settings.url, grace_s=grace_s, **settings.for_adapter()):
@@ -92,7 +96,8 @@ async def _run(output: Output, app: App, settings: Settings, start: dict[str, An
                 watching.cancel()
                 asked.cancel()
                 await asyncio.wait({watching, asked})
-    why = "this process was told to stop" if stopping.asked.is_set() else f"{timeout_s:g} s are over"
+    told = stopping.asked.is_set()
+    why = "this process was told to stop" if told else f"{timeout_s:g} s are over"
     kept = "it was in memory, and is gone"
     if not settings.url.startswith("memory:"):
         # The worker let what ran finish, and the run may have ended with that.
@@ -101,6 +106,11 @@ async def _run(output: Output, app: App, settings: Settings, start: dict[str, An
         if result is not None:
             return result
         kept = f"it goes on when a worker runs at {shown_url(settings.url)}"
+        if told:
+            output.note(f"run {handle.run_id} has not ended, because {why}: {kept}")
+            if output.as_json:
+                output.data({"runId": handle.run_id, "status": "unfinished", "reason": f"{why}: {kept}"})
+            return None
     raise CliError(ExitCode.UNFINISHED, f"run {handle.run_id} has not ended, because {why}: {kept}", runId=handle.run_id)
 
 
