@@ -173,8 +173,13 @@ class App:
         block = asyncio.current_task()
         assert block is not None
         watch = asyncio.create_task(worker.failed())
+
         # A block that awaits a result would wait for ever when nobody works any more.
-        watch.add_done_callback(lambda task: block.cancel() if _error_of(task) is not None else None)
+        def interrupt(ended: asyncio.Task[None]) -> None:
+            if _error_of(ended) is not None:
+                block.cancel()
+
+        watch.add_done_callback(interrupt)
         try:
             yield client
         except asyncio.CancelledError:
@@ -184,6 +189,8 @@ class App:
             block.uncancel()
             raise error from None
         finally:
+            # From here on a worker that dies is told of by its stop, which must not be interrupted.
+            watch.remove_done_callback(interrupt)
             watch.cancel()
             self._clients.remove(connection)
             try:

@@ -6,14 +6,14 @@ outstanding. Its gather node then gives the list, or fails with the item that fa
 
 from __future__ import annotations
 
-__all__ = ["gather_failure", "gather_list", "item_ended", "schedule_items", "split_items"]
+__all__ = ["gather_failure", "gather_list", "item_ended", "item_failed", "schedule_items", "split_items"]
 
 from headrace import events as e
 from headrace.errors import ValueRefused
 from headrace.execution import NO_ITEM
 from headrace.limits import Limits
 from headrace.plan import PlanNode
-from headrace.state import COMPLETED, SCATTERING, BatchState
+from headrace.state import COMPLETED, SCATTERING, SCHEDULED, BatchState
 from headrace.turn import Turn
 from headrace.values import NULL, Json, decode, encode, join_array
 
@@ -41,6 +41,18 @@ def schedule_items(turn: Turn, node: PlanNode, batch: BatchState) -> None:
         index = batch.next
         turn.emit(e.NodeScheduled(node.id, index, activation, 1, (), None))
         turn.ready.append((node.id, index))
+
+
+def item_failed(turn: Turn, node: PlanNode, item: int) -> None:
+    """An item failed for good: those that have not begun never will, unless failures are collected."""
+    batch = turn.state.nodes[node.id].batch
+    assert batch is not None
+    if batch.failed == item and not _collects(node):
+        for index in range(batch.next):
+            # One that waits for its next attempt has begun, and goes on.
+            if batch.items[index].status == SCHEDULED and batch.items[index].attempt == 1:
+                turn.emit(e.NodeCancelled(node.id, index, ""))
+    item_ended(turn, node)
 
 
 def item_ended(turn: Turn, node: PlanNode) -> None:

@@ -7,8 +7,9 @@ All values are encoded JSON (``headrace.values``), so neither side can change wh
 
 from __future__ import annotations
 
-__all__ = ["NOT_TRIED_AGAIN", "NO_ITEM", "Execution", "Failed", "Operation", "Outcome", "Succeeded"]
+__all__ = ["NOT_TRIED_AGAIN", "NO_ITEM", "Execution", "Failed", "Operation", "Outcome", "Succeeded", "id_segment"]
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,6 +21,15 @@ NO_ITEM = -1
 
 NOT_TRIED_AGAIN = frozenset(("PREP_ERROR", "POST_ERROR"))
 """Codes of failures in what a class node does once: no further attempt is made, but its fallback applies."""
+
+
+# What stands between the parts of names that are made of ids.
+_SEPARATORS = re.compile(r"[%/@#\[]")
+
+
+def id_segment(node_id: str) -> str:
+    """A node id as a part of a longer name, which no other ids give: what separates the parts is escaped in it."""
+    return _SEPARATORS.sub(lambda found: f"%{ord(found[0]):02X}", node_id)
 
 
 class Execution(NamedTuple):
@@ -52,7 +62,7 @@ class Execution(NamedTuple):
     def idempotency_key(self) -> str:
         """The same for every execution of one attempt, also after a crash; different for every other attempt."""
         item = "" if self.item == NO_ITEM else f"[{self.item}]"
-        return f"{self.run_id}/{self.node_id}{item}/{self.activation}/{self.attempt}"
+        return f"{self.run_id}/{id_segment(self.node_id)}{item}/{self.activation}/{self.attempt}"
 
 
 class Operation(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["fail_attempt", "fail_for_good", "stop_all"]
 
 from headrace import events as e
-from headrace.batches import item_ended
+from headrace.batches import item_failed
 from headrace.commands import Cancel
 from headrace.execution import NO_ITEM, NOT_TRIED_AGAIN, Failed
 from headrace.plan import LOOP, PlanNode
@@ -47,7 +47,7 @@ def fail_for_good(
     attempt = work.attempt
     if item != NO_ITEM:
         turn.emit(e.NodeFailed(node.id, item, attempt, code, message, None))
-        item_ended(turn, node)
+        item_failed(turn, node, item)
         return
     fallback = None if fatal else node.fallback
     if fallback is not None:

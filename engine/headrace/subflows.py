@@ -14,7 +14,7 @@ from headrace import events as e
 from headrace.commands import Cancel, ChildEnd, ChildNews, Start
 from headrace.errors import ValueRefused
 from headrace.events import Parent
-from headrace.execution import NO_ITEM, Failed, Operation
+from headrace.execution import NO_ITEM, Failed, Operation, id_segment
 from headrace.inputs import compile_inputs, named_output, node_input, pinned_input
 from headrace.limits import ID_BYTES_MAX, SUBFLOW_DEPTH_MAX
 from headrace.plan import PlanNode
@@ -57,7 +57,7 @@ def _mapped_in(turn: Turn, node: PlanNode, work: NodeState) -> tuple[dict[str, J
 
 
 def _child_id(state: RunState, node: PlanNode, work: NodeState) -> str:
-    child = f"{state.run_id}/{node.id}"
+    child = f"{state.run_id}/{id_segment(node.id)}"
     if work.activation:
         child += f"@{work.activation}"
     if work.attempt > 1:

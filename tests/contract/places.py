@@ -9,7 +9,9 @@ from typing import Any
 
 from headrace.adapter import Adapter, Client, Worker
 from headrace.app import App
-from headrace_adapters import embedded, memory
+from headrace_adapters import embedded
+from headrace_adapters.memory import MemoryStore
+from headrace_adapters.memory.adapter import MemoryAdapter
 
 
 class Place:
@@ -55,14 +57,14 @@ class MemoryPlace(Place):
     """One store. Whoever asks while a worker works there gets the adapter that has it, as from one URL."""
 
     def __init__(self, _: Path) -> None:
-        self.store = memory.MemoryStore()
-        self._adapters: list[memory.MemoryAdapter] = []
+        self.store = MemoryStore()
+        self._adapters: list[MemoryAdapter] = []
 
     def adapter(self, app: App, **settings: Any) -> Adapter:
         for known in self._adapters:
             if known.worker_client() is not None:
                 return known
-        opened = memory.MemoryAdapter(app, settings)
+        opened = MemoryAdapter(app, settings)
         opened.store = self.store
         self._adapters.append(opened)
         return opened

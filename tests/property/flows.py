@@ -117,9 +117,11 @@ class FlowMaker:
     def _connect(self, unit: Unit, units: list[Unit], side: list[str], controller: str | None) -> None:
         sources: list[str] = []
         if units and not (controller is None and often(self._draw, 8)):
-            for _ in range(self._draw(st.sampled_from((1, 1, 1, 2, 2, 3)))):
-                pool = side if side and often(self._draw, 20) else [earlier.exit for earlier in units[-4:]]
+            for _ in range(self._draw(st.sampled_from((1, 1, 2, 2, 3)))):
+                pool = side if side and often(self._draw, 35) else [earlier.exit for earlier in units[-4:]]
                 sources.append(self._draw(st.sampled_from(pool)))
+        if sources and units[-1].exit in self._controllers and often(self._draw, 40):
+            sources += [units[-1].exit, self._draw(st.sampled_from(units[-1].others))]  # Out of a body, and behind its loop.
         if controller is None and not sources and unit.entry in self._controllers:
             sources.append(self.function().exit)  # A loop cannot be where a flow starts.
         for source in sources:
@@ -315,10 +317,10 @@ class FlowMaker:
         controller = node["id"]
         self._controllers.add(controller)
         counter = f"c{len(self.nodes)}"
-        below = f"!has(context.{counter}) || context.{counter} < {draw(st.integers(1, 3))}"
+        below = f"!has(context.{counter}) || context.{counter} < {draw(st.sampled_from((2, 3, 1)))}"
         choices = (below, below, below, "true", "false", "input == null", *(("nowhere > 1",) if self._rough else ()))
         node["params"]["condition"] = draw(st.sampled_from(choices))
-        node["params"]["maxIterations"] = draw(st.integers(1, 4))
+        node["params"]["maxIterations"] = draw(st.sampled_from((3, 4, 4, 1)))
         self._inputs(node, 6)
         first = len(self.nodes)
         head = self.function(counter)

@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 GENTLE = ("settle", "settle", "step", "step", "advance", "advance", "resume", "resume", "signal", "redeliver", "redeliver")
 STERN = ("pause", "unpause", "unpause", "start again", "start other", "cancel", "unknown")
-FAULTY = ("crash", "crash", "die before", "die after", "jobs")
+FAULTY = ("crash", "crash", "die before", "die after", "jobs", "park")
 
 KINDS_OF_STEPS = (*GENTLE, *STERN, *FAULTY)
 
@@ -75,6 +75,8 @@ class Operator:
         world = self._world
         if world.faults is not None:
             world.faults.before = world.faults.after = 0
+        if world.lacking:
+            world.replace_worker()
         for _ in range(ROUNDS_MAX):
             world.settle()
             if not world.open_runs:
@@ -111,6 +113,13 @@ def _jobs(operator: Operator, step: Step) -> None:
     operator._world.replace_worker(operator.start(RUNS[step.how % 2]), operator.resume_of(step), operator.signal_of(step))
 
 
+def _park(operator: Operator, step: Step) -> None:
+    """The next worker lacks something that runs may need; the one after it has it again."""
+    case = operator._case
+    names = [*case.behaviours, *(blueprint["id"] for blueprint in case.blueprints)]
+    operator._world.replace_worker(lacking=names[step.which % len(names)])
+
+
 DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "settle": lambda operator, _: operator._world.rest(),
     "step": lambda operator, step: operator._world.steps(1 + step.how),
@@ -130,4 +139,5 @@ DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "die before": _die,
     "die after": _die,
     "jobs": _jobs,
+    "park": _park,
 }

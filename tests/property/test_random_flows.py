@@ -24,7 +24,13 @@ FACTOR = float(os.environ.get("HEADRACE_EXAMPLES", "1"))
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
-paces = st.builds(Pace, st.sampled_from((1_000, 1, 3)), st.sampled_from((1_000, 1, 2)), st.sampled_from((10_000, 1)))
+paces = st.builds(
+    Pace,
+    slots=st.sampled_from((1_000, 1, 3)),
+    outcomes_at_once=st.sampled_from((1_000, 1, 2)),
+    runs_cached_max=st.sampled_from((10_000, 1)),
+    partitions=st.sampled_from((3, 1)),
+)
 
 
 def examples(number: int) -> settings:

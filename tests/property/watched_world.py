@@ -16,25 +16,25 @@ from headrace.limits import Limits
 from headrace.plan import Plan, compile_plan
 from headrace.plans import Plans
 from headrace.state import CHILD, OPEN, WAITING, RunState
+from headrace.waits import open_waits
 from headrace_adapters.base import WorkerLoop
 from headrace_adapters.local.carrier import LocalCarrier, append_jobs
 from headrace_adapters.local.layout import EVENTS
 from headrace_adapters.memory import Crash, Faults
 from headrace_topics.events_record import decode_events
 from headrace_topics.names import run_prefix
-from tests.scenarios.backends import PARTITIONS, Backend
+from tests.scenarios.backends import Backend
 from tests.scenarios.scripted import Script, ScriptedExecutor
 from tests.scenarios.world import FINAL, World, assert_same, snapshot
 
 from .flows import Case
+from .run_watch import RunWatch
 
 # What the longest of the flows here may need; one that turns round for ever is to be found soon.
 SETTLE_STEPS_MAX = 20_000
 
 # Longer than any flow here may take, so that a child is remembered as long as its parent goes on.
 DEDUP_WINDOW_MS = 1_000 * 24 * 3_600_000
-
-DECIDED = (e.NodeCompleted, e.NodeFailed, e.NodeSkipped, e.NodePoisoned, e.NodeCancelled)
 
 
 class Pace(NamedTuple):
@@ -43,6 +43,7 @@ class Pace(NamedTuple):
     slots: int = 1_000
     outcomes_at_once: int = 1_000
     runs_cached_max: int = 10_000
+    partitions: int = 3
 
 
 class WatchedScript(Script):
@@ -76,54 +77,6 @@ class PacedExecutor(ScriptedExecutor):
         return given
 
 
-class RunWatch:
-    """What was seen of one run, by its events alone."""
-
-    def __init__(self) -> None:
-        self.decided: dict[tuple[str, int], str] = {}
-        self.fired: set[str] = set()
-        self.last: dict[tuple[str, int], type[e.Event]] = {}
-        self.types: list[str] = []
-
-    def note(self, state: RunState, plan: Plan, event: e.Event) -> None:
-        self.types.append(type(event).__name__)
-        if isinstance(event, e.LoopIteration):
-            self._forget(event.reset)
-        elif isinstance(event, DECIDED):
-            item = getattr(event, "item", NO_ITEM)
-            key = (event.node, item)
-            assert key not in self.decided, f"{key} was {self.decided[key]} and now gets {event}"
-            self.decided[key] = type(event).__name__
-        elif isinstance(event, e.JoinFired):
-            assert event.node not in self.fired, f"join {event.node} fired twice"
-            self.fired.add(event.node)
-            assert len(plan.nodes[event.node].entries) > 1
-            assert set(event.edges) <= set(plan.nodes[event.node].entries)
-        elif isinstance(event, e.NodeScheduled | e.NodeStarted):
-            self._note_work(state, plan, event)
-
-    def _forget(self, nodes: tuple[str, ...]) -> None:
-        gone = set(nodes)
-        self.fired -= gone
-        for seen in (self.decided, self.last):
-            for key in [key for key in seen if key[0] in gone]:
-                del seen[key]
-
-    def _note_work(self, state: RunState, plan: Plan, event: e.NodeScheduled | e.NodeStarted) -> None:
-        key = (event.node, event.item)
-        node = plan.nodes[event.node]
-        assert key not in self.decided, f"{key} was {self.decided[key]} and now gets {event}"
-        assert 1 <= event.attempt <= node.max_retries
-        if isinstance(event, e.NodeStarted):
-            again = self.last.get(key) is e.NodeStarted
-            assert again or not state.paused, f"{event.node} was started in a pause"
-        elif event.item != NO_ITEM:
-            batch = state.nodes[event.node].batch
-            assert batch is not None
-            assert batch.open <= node.params.get("chunkSize", len(batch.items))
-        self.last[key] = type(event)
-
-
 class WatchedWorld(World):
     """A worker on *backend* that is stepped, killed and asked, and watched in all that it records."""
 
@@ -133,6 +86,7 @@ class WatchedWorld(World):
         self.plans = {blueprint["id"]: compile_plan(from_json(blueprint)) for blueprint in case.blueprints}
         self.script = script or WatchedScript(case.behaviours)
         self.crashes = 0
+        self.lacking = ""
         super().__init__(backend, case.blueprints, self.script)
 
     @property
@@ -141,12 +95,13 @@ class WatchedWorld(World):
         return getattr(self._backend.store, "faults", None)
 
     def _open(self) -> None:
-        plans = Plans(self.script.behaviours)
+        plans = Plans(self.script.behaviours.keys() - {self.lacking})
         for blueprint in self._blueprints:
-            plans.add(from_json(blueprint))
+            if blueprint["id"] != self.lacking:
+                plans.add(from_json(blueprint))
         self.executor = PacedExecutor(self.script, self.pace.outcomes_at_once)
         limits = Limits(runs_cached_max=self.pace.runs_cached_max, dedup_window_ms=DEDUP_WINDOW_MS)
-        self.carrier = LocalCarrier(self._backend.store, limits, PARTITIONS)
+        self.carrier = LocalCarrier(self._backend.store, limits, self.pace.partitions)
         self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, limits, slots=self.pace.slots)
         self.loop.on_commit(self._committed)
         self.loop.open()
@@ -161,8 +116,9 @@ class WatchedWorld(World):
             self.replace_worker()
             return None
 
-    def replace_worker(self, *jobs: Command) -> None:
-        """The worker is dead; *jobs* come before the next one begins."""
+    def replace_worker(self, *jobs: Command, lacking: str = "") -> None:
+        """The worker is dead; *jobs* come before the next one begins, which may lack a blueprint or implementation."""
+        self.lacking = lacking
         self.crashes += 1
         if self.faults is not None:
             self.faults.before = self.faults.after = 0
@@ -190,6 +146,7 @@ class WatchedWorld(World):
                 continue
             self.loop.commit_begun()
             if self.loop.idle or self.executor.in_progress >= self.pace.slots:
+                self._check_families()
                 return
         raise AssertionError("the world does not come to rest")
 
@@ -236,8 +193,20 @@ class WatchedWorld(World):
             works = [work for node in state.nodes.values() for work in (node, *(node.batch.items if node.batch else ()))]
             open_ones = [work for work in works if work.status in OPEN]
             waits = [w for w in open_ones if w.status == WAITING or (w.status == CHILD and w.child and w.child.awaiting)]
-            assert open_ones, f"run {state.run_id} has no work and has not ended"
-            assert state.awaiting == (len(waits) == len(open_ones))
+            assert open_ones or state.parked, f"run {state.run_id} has no work and has not ended"
+            assert state.awaiting == (0 < len(open_ones) == len(waits))
+
+    def _check_families(self) -> None:
+        """At rest, every child that goes on has a parent that waits for it and knows what it awaits."""
+        for child in [self.folded[run_id] for run_id in self.open_runs if self.folded[run_id].parent is not None]:
+            assert child.parent is not None
+            parent = self.folded[child.parent.run_id]
+            assert not parent.ended, f"{child.run_id} goes on and its parent has ended"
+            known = parent.nodes[child.parent.node_id].child
+            assert known is not None
+            assert known.run_id == child.run_id, f"nobody waits for {child.run_id}"
+            assert known.awaiting == (child.awaiting and not child.paused)
+            assert known.waits == open_waits(child)
 
     def _check_end_of_run(self, state: RunState, event: e.Event) -> None:
         """A run that ended by itself has left nothing undecided."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tests.scenarios.backends import Backend
+from tests.scenarios.scripted import Script
+from tests.scenarios.world import World
+
 from headrace.commands import Resume
 from headrace_adapters.local.layout import EVENTS
 from headrace_adapters.memory import MemoryStore
 from headrace_topics.names import run_prefix
-from tests.scenarios.backends import Backend
-from tests.scenarios.scripted import Script
-from tests.scenarios.world import World
 
 
 def test_every_rejection_of_one_moment_is_recorded() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-
 import asyncio
 
 import pytest
+from tests.scenarios.backends import Backend
+from tests.scenarios.scripted import Script
+from tests.scenarios.world import World
 
 from headrace import commands as c
 from headrace.adapter import Answer
@@ -13,11 +15,9 @@ from headrace.app import App
 from headrace.errors import RecordRefused
 from headrace_adapters.local.carrier import append_jobs
 from headrace_adapters.local.client import _call
+from headrace_adapters.local.worker import LocalWorker, Settings
 from headrace_adapters.memory import MemoryStore
 from headrace_adapters.memory.adapter import MemoryAdapter
-from tests.scenarios.backends import Backend
-from tests.scenarios.scripted import Script
-from tests.scenarios.world import World
 
 FLOW = {"id": "flow", "nodes": [{"id": "w", "uses": "wait"}], "edges": []}
 
@@ -101,3 +101,18 @@ def test_a_worker_outlives_the_event_loop_of_who_asked() -> None:
         _call(here, lambda: None)
     finally:
         here.looked_at = False
+
+
+class StoreThatFailsToClose(MemoryStore):
+    """Raises what no store should."""
+
+    def close(self) -> None:
+        raise OSError("the disk is gone")
+
+
+async def test_stopping_a_worker_ends_though_its_store_cannot_be_closed() -> None:
+    worker = LocalWorker(App("test"), StoreThatFailsToClose, Settings())
+    await worker.start()
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        await asyncio.wait_for(worker.stop(0), 5)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
+
+from tests.scenarios.backends import Backend
+from tests.scenarios.scripted import Script
+from tests.scenarios.world import World
 
 from headrace.adapter import Answer
 from headrace.commands import Signal, Start
 from headrace.state import RunState
 from headrace.values import encode
 from headrace_adapters.memory import MemoryStore
-from tests.scenarios.backends import Backend
-from tests.scenarios.scripted import Script
-from tests.scenarios.world import World
 
 
 def wait(node_id: str) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def world_of(*blueprints: dict[str, Any]) -> World:
 
 
 def chain(flow_id: str, *nodes: dict[str, Any]) -> dict[str, Any]:
-    edges = [{"source": one["id"], "target": other["id"]} for one, other in zip(nodes, nodes[1:], strict=False)]
+    edges = [{"source": one["id"], "target": other["id"]} for one, other in pairwise(nodes)]
     return {"id": flow_id, "nodes": list(nodes), "edges": edges}
 
 

@@ -148,8 +148,7 @@ class WorkerLoop:
         # Cleared first: what comes from now on wakes the loop again.
         self._wake.clear()
         self._now_ms = now_ms = max(self._now_ms, self._clock())
-        while self._questions:
-            self._questions.popleft()()
+        self.answer()
         busy = self._take_outcomes(now_ms)
         if not self._stopping:
             busy = self._take_commands(now_ms) or busy
@@ -166,6 +165,13 @@ class WorkerLoop:
         if not self._stopping:
             busy = self._begin(now_ms) or busy
         return busy
+
+    def answer(self) -> bool:
+        """Answer what was asked; whether there was anything."""
+        asked = bool(self._questions)
+        while self._questions:
+            self._questions.popleft()()
+        return asked
 
     def commit_begun(self) -> None:
         """Commit what has merely begun, without waiting for outcomes any longer."""

@@ -64,7 +64,7 @@ class Executor:
     @property
     def in_progress(self) -> int:
         """How many executions were submitted and have no outcome yet."""
-        return len(self._outbox.live)
+        return self._outbox.in_progress
 
     def submit(self, executions: Sequence[Execution]) -> None:
         """Take *executions* over; never blocks. One whose ``uses`` is not registered fails at once."""
@@ -75,7 +75,7 @@ class Executor:
         outbox, get, missing = self._outbox, self._registry.get, False
         for execution in executions:
             ctx = Context(execution, self._dependencies, value_bytes_max=self._value_bytes_max)
-            outbox.live[execution.token] = ctx
+            outbox.add(ctx)
             implementation = get(execution.uses)
             if implementation is None:
                 outbox.finish(ctx, _missing(execution))

@@ -19,16 +19,30 @@ from headrace.execution import Failed, Outcome
 
 
 class Outbox:
-    """Shared by the parts of an executor and the engine's thread; every method may be called from any thread."""
+    """Shared by the parts of an executor and the engine's thread; what is not said to be for the latter may be called
+    from any thread."""
 
-    __slots__ = ("_finished", "_told", "_wake", "live")
+    __slots__ = ("_added", "_drained", "_finished", "_told", "_wake", "live")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._finished: deque[tuple[int, Outcome]] = deque()
         self._told = False
+        self._added = 0
+        self._drained = 0
         self.live: dict[int, Context] = {}
         """The executions in progress, queued ones included, by token."""
+
+    @property
+    def in_progress(self) -> int:
+        """How many executions have no outcome that :meth:`drain` would find. For the engine's thread."""
+        # Not the size of ``live``: an execution leaves that a moment before its outcome can be taken.
+        return self._added - self._drained - len(self._finished)
+
+    def add(self, ctx: Context) -> None:
+        """An execution begins. For the engine's thread."""
+        self._added += 1
+        self.live[ctx.execution.token] = ctx
 
     @property
     def untold(self) -> bool:
@@ -58,4 +72,6 @@ class Outbox:
         # The flag goes first: what is added from here on is either in this drain or told anew.
         self._told = False
         finished = self._finished
-        return [finished.popleft() for _ in range(len(finished))]
+        outcomes = [finished.popleft() for _ in range(len(finished))]
+        self._drained += len(outcomes)
+        return outcomes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from headrace.adapter import Client, Worker
 from headrace.app import App
-from headrace.errors import DefinitionError, HeadraceError, StoreError
+from headrace.errors import DefinitionError, StoreError
 from headrace.limits import Limits
 from headrace.plans import Plans
 from headrace_adapters.base import WorkerLoop
@@ -20,6 +20,12 @@ from headrace_adapters.execution import Executor
 from headrace_adapters.local.carrier import LocalCarrier, save_blueprints, stored_blueprints
 from headrace_adapters.local.client import LocalClient
 from headrace_adapters.local.layout import PARTITIONS_MAX, KeyValueStore
+
+# How many rounds of the event loop it takes at most from the news of a commit to the question that follows.
+WAKING_ROUNDS = 10
+
+# How long such questions are answered, however many follow.
+LAST_ANSWERS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,13 @@ class Settings:
             if type(value) is not int or value < least or (most is not None and value > most):
                 upto = "" if most is None else f" to {most}"
                 raise DefinitionError(f"setting {name!r} must be a whole number from {least}{upto}, not {value!r}")
+
+
+def _after_rounds(here: asyncio.AbstractEventLoop, rounds: int, then: Callable[[], None]) -> None:
+    if rounds:
+        here.call_soon(_after_rounds, here, rounds - 1, then)
+    else:
+        then()
 
 
 def now_ms() -> int:
@@ -137,16 +150,30 @@ class LocalWorker(Worker):
         try:
             self._loop.open()
             self._loop.run(lambda: self._grace_ends is None or time.monotonic() < self._grace_ends)
+            self._answer_last(here)
         except BaseException as error:  # noqa: BLE001 (``failed`` raises it)
             self._error = error
         finally:
-            self._executor.close(0.5)
-            try:
-                self._carrier.close()
-            except HeadraceError as error:
-                self._error = self._error or error
+            for close in (lambda: self._executor.close(0.5), self._carrier.close):
+                try:
+                    close()
+                except Exception as error:  # noqa: BLE001 (whatever it is, those who wait for the end are told)
+                    self._error = self._error or error
             if not here.is_closed():
                 here.call_soon_threadsafe(self._tell_end, ended)
+
+    def _answer_last(self, here: asyncio.AbstractEventLoop) -> None:
+        """Whoever was woken by the last commit is about to ask what it brought: answer until nobody asks any more."""
+        deadline = time.monotonic() + LAST_ANSWERS_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            asked = threading.Event()
+            try:
+                here.call_soon_threadsafe(_after_rounds, here, WAKING_ROUNDS, asked.set)
+            except RuntimeError:
+                return  # The event loop is closed, and nobody is left in it.
+            asked.wait(left_s)
+            if not self._loop.answer():
+                return
 
     def _tell_end(self, ended: asyncio.Future[None]) -> None:
         """In the event loop: nobody is to wait for a worker that has stopped, whatever it died of."""

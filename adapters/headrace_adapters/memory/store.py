@@ -34,6 +34,12 @@ class Faults:
                 raise Crash("after a write")
 
 
+def _after(prefix: bytes) -> bytes | None:
+    """The first key behind all that begin with *prefix*; None where there is none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
+
+
 class MemoryStore:
     """Sorted bytes in memory. What was written stays when its worker crashes: the store is the disk."""
 
@@ -48,11 +54,7 @@ class MemoryStore:
 
     def scan(self, prefix: bytes, start: bytes | None = None, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
         """The records whose keys begin with *prefix*, from *start* on, in order of their keys."""
-        first = prefix if start is None or start < prefix else start
-        for found, key in enumerate(self._keys[bisect_left(self._keys, first) :]):
-            if not key.startswith(prefix) or found == limit:
-                return
-            yield key, self._values[key]
+        yield from self.scan_between(prefix if start is None else max(prefix, start), _after(prefix), limit)
 
     def scan_between(self, lower: bytes, upper: bytes | None, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
         """The records with ``lower <= key < upper``, in order of their keys."""
