@@ -28,10 +28,10 @@ from headrace.adapter import Adapter, Answer, Client, RunResult
 from headrace.blueprint import Blueprint, fingerprint, from_json
 from headrace.builder import Flow
 from headrace.errors import CommandRefused, DefinitionError, StoreError, ValueRefused
-from headrace.limits import ID_BYTES_MAX, Limits
+from headrace.limits import Limits
 from headrace.registry import Registry
 from headrace.validation import check
-from headrace.values import encode, encode_text
+from headrace.values import check_name, encode
 
 DEFAULT_URL: Final = "embedded:./data"
 
@@ -433,7 +433,5 @@ def _new_run_id() -> str:
 def _checked_id(what: str, value: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueRefused(f"{what} is text that is not empty, not {value!r}")
-    size = len(encode_text(value)) - 2
-    if size > ID_BYTES_MAX:
-        raise ValueRefused(f"{what} has {size} bytes and the limit is {ID_BYTES_MAX}: give a shorter one")
+    check_name(value, what)
     return value

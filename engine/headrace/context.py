@@ -21,7 +21,7 @@ from typing import Any
 from headrace.errors import Cancelled
 from headrace.execution import NO_ITEM, Execution, Operation
 from headrace.limits import Limits
-from headrace.values import Json, decode, encode, encode_text
+from headrace.values import Json, check_name, decode, encode
 
 ERROR_KEY = "_error"
 
@@ -266,8 +266,7 @@ class Context:
     def _check_key(key: str) -> None:
         if not isinstance(key, str):
             raise _key_refused(key)
-        if not key.isascii():
-            encode_text(key)
+        check_name(key, "a context key")
 
 
 class AsyncContext:

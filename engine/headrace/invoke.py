@@ -40,7 +40,7 @@ from headrace.errors import Cancelled, FatalError, HeadraceError, ValueRefused
 from headrace.execution import Failed, Outcome, Succeeded
 from headrace.node import Node, Result
 from headrace.registry import Implementation
-from headrace.values import NULL, Json, decode, encode, encode_text, join_array
+from headrace.values import NULL, Json, check_name, decode, encode, join_array
 
 MESSAGE_CHARS_MAX = 2_000
 
@@ -94,8 +94,7 @@ def _succeeded(value: Any, ctx: Context) -> Succeeded:
 def _check_action(action: object) -> None:
     if not isinstance(action, str):
         raise ValueRefused(f"the action of a result is a text or None, not {type(action).__name__}")
-    if not action.isascii():
-        encode_text(action)
+    check_name(action, "the action of a result")
 
 
 def _failed(error: BaseException, ctx: Context, code: str | None = None, prepared: Json | None = None) -> Failed:

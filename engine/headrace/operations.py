@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from headrace.errors import ValueRefused
 from headrace.execution import Operation
-from headrace.values import Json, decode, encode
+from headrace.values import Json, check_size, decode, encode
 
 
 def apply_operation(operation: Operation, value: Json | None) -> Json | None:
@@ -49,6 +49,6 @@ def preview(operations: Iterable[Operation], context: Mapping[str, Json], bytes_
         key = operation.key
         value = changed[key] if key in changed else context.get(key)
         result = changed[key] = apply_operation(operation, value)
-        if result is not None and len(result) > bytes_max:
-            raise ValueRefused(f"context key {key!r} has {len(result)} bytes and the limit is {bytes_max}")
+        if result is not None:
+            check_size(result, bytes_max, f"context key {key!r}")
     return changed

@@ -20,26 +20,27 @@ from __future__ import annotations
 __all__ = ["Partition"]
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from headrace import commands as c
 from headrace.apply import apply
-from headrace.batch import Batch, Rejection, RunChange
+from headrace.batch import Batch, RunChange
 from headrace.blueprint import Blueprint
 from headrace.deadlines import Deadlines
-from headrace.decide import handle, refuse_child, settle, taken_by_another
+from headrace.decide import handle, settle
 from headrace.events import Event, NodeStarted, RunParked
 from headrace.execution import NO_ITEM, Execution, Outcome
 from headrace.limits import Limits
 from headrace.plan import Plan
 from headrace.plans import Plans
 from headrace.ports import Ended, RunReader, TimerEntry
+from headrace.rejections import answer, reject
 from headrace.residents import Residents
 from headrace.runs import fail_run, start, unpark
 from headrace.starting import begin_built_in, execution_of, finish, fire_timer, runs_code, time_out
 from headrace.state import RUNNING, SCHEDULED, NodeState, RunState
 from headrace.timers import Timers
-from headrace.turn import Reply, Turn
+from headrace.turn import Turn
 
 _Work = tuple[str, str, int]
 
@@ -62,6 +63,7 @@ class Partition:
         self._deadlines = Deadlines(self._tokens)
         self._ready: deque[_Work] = deque()
         self._parked: set[str] = set()
+        self._held_timers: list[TimerEntry] = []
         self._growing = Batch()
         self._under_way: Batch | None = None
 
@@ -76,12 +78,14 @@ class Partition:
     def receive(self, command: c.Command, now_ms: int) -> None:
         """Carry out one command. What cannot be carried out is a rejection or a dead letter, never an error."""
         run = self._residents.find(command.run_id)
-        if isinstance(run, RunState):
+        if command.run_id in self.unreadable:
+            self._give_up(command.run_id, now_ms, self.unreadable[command.run_id], command)
+        elif isinstance(run, RunState):
             self._decide(run, now_ms, lambda turn: handle(turn, command), command)
         elif isinstance(command, c.Start) and run is None:
             self._start(command, now_ms)
         else:
-            self._reject(command, run, now_ms)
+            reject(self._growing, command, run, now_ms)
 
     def advance(self, now_ms: int) -> None:
         """Let everything happen that is due."""
@@ -157,12 +161,16 @@ class Partition:
         self._tokens.clear()
         self._deadlines.clear()
         self._ready.clear()
+        self._held_timers.clear()
         self._timers.forget()
         self.open()
         return unwanted
 
     def plans_changed(self, now_ms: int) -> None:
         """Blueprints or implementations were added: runs that were parked may go on."""
+        held, self._held_timers = self._held_timers, []
+        for entry in held:
+            self._timers.set(entry)
         for run_id in list(self._parked):
             run = self._residents.find(run_id)
             if not isinstance(run, RunState) or not run.parked:
@@ -174,6 +182,11 @@ class Partition:
     def due_sooner(self, due_ms: int) -> bool:
         """Whether something is due before *due_ms*."""
         return self.next_due_ms() < due_ms
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """The runs that somebody asked for and whose records cannot be read, with the reason."""
+        return self._residents.unreadable
 
     @property
     def growing(self) -> bool:
@@ -254,15 +267,18 @@ class Partition:
         return work.status == RUNNING and work.token not in self._tokens
 
     def _fire(self, entry: TimerEntry, now_ms: int) -> None:
+        run = self._residents.find(entry.run_id)
         if not entry.node_id:
-            run = self._residents.find(entry.run_id)
             if isinstance(run, Ended) and run.until_ms == entry.due_ms:
                 self._growing.expired.append(run)
             return
-        run = self._residents.find(entry.run_id)
         work = run.work(entry.node_id, entry.item) if isinstance(run, RunState) else None
         if work is not None and work.due_ms == entry.due_ms:
             assert isinstance(run, RunState)
+            if self._plans.get(run.blueprint_id, run.version) is None:
+                # It fires when the blueprint is here: a run is not to fail because its owner lacks something.
+                self._held_timers.append(entry)
+                return
             due = work
             self._decide(run, now_ms, lambda turn: fire_timer(turn, turn.plan.nodes[entry.node_id], due, entry.item))
 
@@ -296,7 +312,7 @@ class Partition:
         """Nothing could be decided about *command*, or about what happened to the run: nobody may wait for it."""
         if command is not None:
             self._growing.dead_letters.append((command, reason))
-            self._answer(command, "refused", reason)
+            answer(self._growing, command, "refused", reason)
             if isinstance(command, c.Start) and command.parent is not None:
                 self._growing.publish.append(refuse_child(command, reason))
         if command is None or isinstance(command, c.ChildEnd):
@@ -309,7 +325,8 @@ class Partition:
             self._record(run, first_seq, turn.now_ms, turn.events)
         for node_id, item in turn.ready:
             batch.ready.append((run_id, node_id, item))
-            if turn.plan.nodes[node_id].run_ahead:
+            node = turn.plan.nodes.get(node_id)
+            if node is not None and node.run_ahead:
                 # It need not wait until what it depends on is durable; its job is written all the same.
                 self._ready.append((run_id, node_id, item))
         for due_ms, node_id, item in turn.timers:
@@ -355,32 +372,6 @@ class Partition:
         self._decide(run, now_ms, lambda turn: start(turn, command, version, parked), command)
         if parked:
             self._parked.add(command.run_id)
-
-    def _reject(self, command: c.Command, ended: RunState | Ended | None, now_ms: int) -> None:
-        """A command for a run that has ended, or that nobody knows, changes nothing and is answered."""
-        if isinstance(command, c.RunNode | c.ChildNews | c.ChildEnd | c.ResumeApplied):
-            return  # What runs of a family tell each other, and jobs delivered again, may come late.
-        if isinstance(command, c.Signal) and command.origin is not None:
-            # The wait that was meant is gone with its run: the signal goes back, for whoever asks next.
-            self._growing.publish.append(command._replace(run_id=command.origin, path=None, origin=None))
-            return
-        reason = f"there is no run {command.run_id!r}"
-        outcome = "unknown"
-        if isinstance(ended, Ended):
-            reason = f"run {command.run_id!r} has ended: {ended.status}"
-            outcome = "duplicate" if isinstance(command, c.Start) else "ignored"
-            if isinstance(command, c.Start) and command.parent is not None:
-                # A parent that was told of the child's end waits no more, and one that begins anew would wait for ever.
-                self._growing.publish.append(refuse_child(command, taken_by_another(command)))
-                if command.parent == ended.parent:
-                    return  # The child's start again.
-        self._growing.rejections.append(Rejection(command.run_id, type(command).__name__.lower(), reason, now_ms))
-        self._answer(command, outcome, reason)
-
-    def _answer(self, command: c.Command, outcome: str, reason: str) -> None:
-        request_id: str = getattr(command, "request_id", "")
-        if request_id:
-            self._growing.replies.append(Reply(request_id, outcome, reason))
 
 
 def _internal_error(error: Exception) -> str:

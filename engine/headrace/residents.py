@@ -8,18 +8,24 @@ from collections.abc import Container, Iterable
 
 from headrace.apply import apply
 from headrace.batch import RunChange
+from headrace.errors import RecordRefused
 from headrace.ports import Ended, RunReader
 from headrace.state import RunState
 
 
 class Residents:
-    """A cache over the committed state that also holds what is decided and not committed yet."""
+    """A cache over the committed state that also holds what is decided and not committed yet.
+
+    *unreadable* are runs whose records could not be read, with the reason. Such a run is as if it were not there, so
+    that it holds up no other; whoever would begin it anew has to look here first.
+    """
 
     def __init__(self, reader: RunReader) -> None:
         self._reader = reader
         self._runs: dict[str, RunState] = {}
         # Runs that have ended in a batch which is not committed yet.
         self._ended: dict[str, Ended] = {}
+        self.unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -29,7 +35,11 @@ class Residents:
         run = self._runs.get(run_id)
         if run is not None:
             return self._ended[run_id] if run.ended else run
-        found = self._reader.load(run_id)
+        try:
+            found = self._reader.load(run_id)
+        except RecordRefused as error:
+            self.unreadable[run_id] = str(error)
+            return None
         if isinstance(found, RunState):
             self._runs[run_id] = found
         return found

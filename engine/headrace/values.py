@@ -8,7 +8,18 @@ knows a JSON library (docs/decisions/0002-values-are-encoded-json.md).
 
 from __future__ import annotations
 
-__all__ = ["NULL", "Json", "check_made", "check_size", "decode", "encode", "encode_text", "join_array", "join_object"]
+__all__ = [
+    "NULL",
+    "Json",
+    "check_made",
+    "check_name",
+    "check_size",
+    "decode",
+    "encode",
+    "encode_text",
+    "join_array",
+    "join_object",
+]
 
 import math
 from collections.abc import Iterable
@@ -17,6 +28,7 @@ from typing import Any
 import orjson
 
 from headrace.errors import ValueRefused
+from headrace.limits import ID_BYTES_MAX
 
 Json = bytes
 """One JSON value in UTF-8, as :func:`encode` wrote it."""
@@ -78,6 +90,21 @@ def check_size(encoded: Json, bytes_max: int, what: str) -> None:
             f"{what} has {len(encoded)} bytes and the limit is {bytes_max}: keep large data elsewhere and pass its "
             "address, or raise the limit (value_bytes_max)"
         )
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse text that cannot be part of a key: what UTF-8 cannot hold, or more than ``ID_BYTES_MAX``.
+
+    Raises :class:`ValueRefused`, which names *what*.
+    """
+    if len(name) <= ID_BYTES_MAX and name.isascii():
+        return
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ValueRefused(f"{what} is not Unicode that UTF-8 can hold: {error}") from None
+    if size > ID_BYTES_MAX:
+        raise ValueRefused(f"{what} has {size} bytes and the limit is {ID_BYTES_MAX}: give a shorter one")
 
 
 def join_array(items: Iterable[Json]) -> Json:

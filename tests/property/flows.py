@@ -116,7 +116,7 @@ class FlowMaker:
 
     def _connect(self, unit: Unit, units: list[Unit], side: list[str], controller: str | None) -> None:
         sources: list[str] = []
-        if units and not (controller is None and often(self._draw, 8)):
+        if units and not (controller is None and often(self._draw, 12)):
             for _ in range(self._draw(st.sampled_from((1, 1, 2, 2, 3)))):
                 pool = side if side and often(self._draw, 35) else [earlier.exit for earlier in units[-4:]]
                 sources.append(self._draw(st.sampled_from(pool)))
@@ -253,7 +253,7 @@ class FlowMaker:
         if often(draw, 4):
             entry["delete"] = ["k"]
         if often(draw, 35 if self._rough else 1):
-            how = draw(st.sampled_from(("raise", "raise", "raise", "fatal", "error", "hang")))
+            how = draw(st.sampled_from(("raise", "raise", "raise", "hang", "hang", "fatal", "error")))
             entry.update({"raise": "boom", "fatal": True} if how == "fatal" else {how: True if how == "hang" else "boom"})
             return entry
         how = draw(st.sampled_from(("output", "output", "output", "echo", "read", "none")))
@@ -355,7 +355,7 @@ def cases(draw: Draw, size: int = 9) -> Case:
     blueprints: list[dict[str, Any]] = []
     for child in ("c", "b")[2 - draw(st.sampled_from((0, 1, 2))) :]:
         maker = FlowMaker(draw, child, behaviours, list(children))
-        blueprints.insert(0, maker.blueprint(draw(st.integers(1, 4)), draw(st.integers(0, 1))))
+        blueprints.insert(0, maker.blueprint(draw(st.integers(1, 5)), draw(st.integers(0, 1))))
         children.append(child)
     maker = FlowMaker(draw, "a", behaviours, children)
     blueprints.insert(0, maker.blueprint(draw(st.integers(1, size)), draw(st.integers(0, 2))))

@@ -64,7 +64,7 @@ class Operator:
         awaited = self._world.awaited(run_id)
         node = awaited[step.which % len(awaited)] if awaited else "nobody"
         action = (None, "x", "timeout", None)[step.how % 4]
-        key = (None, "key-1", None, "key-2")[step.which % 4]
+        key = (None, "key-1", "key-1", "key-2")[step.how // 2]
         return Resume(run_id, node, action, encode(step.how), key)
 
     def signal_of(self, step: Step) -> Signal:
@@ -114,10 +114,15 @@ def _jobs(operator: Operator, step: Step) -> None:
 
 
 def _park(operator: Operator, step: Step) -> None:
-    """The next worker lacks something that runs may need; the one after it has it again."""
-    case = operator._case
-    names = [*case.behaviours, *(blueprint["id"] for blueprint in case.blueprints)]
-    operator._world.replace_worker(lacking=names[step.which % len(names)])
+    """The next worker lacks something that runs may need; the one after it has it again.
+
+    Definitions of runs that have begun are kept beside them, so only those that nothing has begun with may be unknown.
+    """
+    world, case = operator._world, operator._case
+    begun = {world.folded[run_id].blueprint_id for run_id in world.open_runs}
+    unknown = [blueprint["id"] for blueprint in case.blueprints if blueprint["id"] not in begun]
+    names = [*unknown, *unknown, *case.behaviours] or ["nothing"]
+    world.replace_worker(lacking=names[step.which % len(names)])
 
 
 DOERS: dict[str, Callable[[Operator, Step], Any]] = {

@@ -43,7 +43,7 @@ def end_of(world: WatchedWorld) -> dict[str, Any]:
     }
 
 
-@examples(350)
+@examples(500)
 @given(steady_cases(), steps(INTERRUPTIONS), paces)
 def test_an_interrupted_run_ends_as_an_undisturbed_one(case: Case, what: list[Step], pace: Pace) -> None:
     expected = end_of(run_of(case, [], UNDISTURBED))

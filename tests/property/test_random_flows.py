@@ -55,7 +55,7 @@ def check_runs(world: WatchedWorld) -> None:
     assert not any(world.run(run_id) for run_id in world.folded), "a run is remembered for ever"
 
 
-@examples(700)
+@examples(1000)
 @given(cases(), steps(), paces)
 def test_runs_end_once_whatever_happens_to_them(case: Case, what: list[Step], pace: Pace) -> None:
     world = WatchedWorld(memory(), case, pace)

@@ -13,7 +13,7 @@ from headrace.blueprint import from_json
 from headrace.commands import Command, RunNode
 from headrace.execution import NO_ITEM, Execution, Outcome
 from headrace.limits import Limits
-from headrace.plan import Plan, compile_plan
+from headrace.plan import compile_plan
 from headrace.plans import Plans
 from headrace.state import CHILD, OPEN, WAITING, RunState
 from headrace.waits import open_waits
@@ -147,6 +147,7 @@ class WatchedWorld(World):
             self.loop.commit_begun()
             if self.loop.idle or self.executor.in_progress >= self.pace.slots:
                 self._check_families()
+                self._check_indexes()
                 return
         raise AssertionError("the world does not come to rest")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import math
 from collections.abc import Callable
@@ -89,7 +89,10 @@ async def result_of(app: App, flow: str, **start: Any) -> RunResult | None:
 
 @bad
 async def test_an_output_that_cannot_be_kept_fails_its_node_only(value: Callable[[], Any]) -> None:
-    app = App("bad").add(Flow("f").node("give", value).node("other", lambda: "fine"))
+    def give() -> Any:
+        return value()
+
+    app = App("bad").add(Flow("f").node("give", give).node("other", lambda: "fine"))
     result = await result_of(app, "f")
 
     refused(result, "give", "output")
@@ -165,9 +168,8 @@ async def test_many_writes_that_are_small_each_cannot_grow_a_value_beyond_the_li
 
     result = await result_of(App("bad").add(Flow("f").node("grow", grow)), "f")
 
-    refused(result, "grow", "context key 'list'") if "raise" in str(result) else None
+    refused(result, "grow", "context key 'list'")
     assert result is not None
-    assert result.errors[0]["code"] == "VALUE_REFUSED"
     assert result.context == {}
 
 
@@ -180,7 +182,9 @@ async def test_increments_beyond_what_a_number_can_be_fail_their_node() -> None:
     assert result.context == {"n": 2**64 - 1}
 
 
-@pytest.mark.parametrize("key", ["k" * 100_000, "\ud800", 5, None, b"k"], ids=["long", "surrogate", "number", "null", "bytes"])
+@pytest.mark.parametrize(
+    "key", ["k" * 100_000, "\ud800", 5, None, b"k"], ids=["long", "surrogate", "number", "null", "bytes"]
+)
 async def test_a_context_key_that_cannot_be_one_fails_its_node(key: Any) -> None:
     result = await result_of(App("bad").add(Flow("f").node("write", lambda ctx: ctx.set(key, 1))), "f")
 
@@ -347,6 +351,6 @@ async def test_the_limit_may_come_from_the_environment(monkeypatch: pytest.Monke
 
 async def test_dates_are_taken_as_the_text_that_json_has_for_them() -> None:
     """What the codec knows to write is not refused; a date comes back as text."""
-    flow = Flow("f").node("give", lambda: datetime.date(2024, 2, 29))
+    flow = Flow("f").node("give", lambda: dt.date(2024, 2, 29))
 
     assert (await App("dates").add(flow).flows[0].run()).unwrap() == "2024-02-29"

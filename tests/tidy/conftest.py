@@ -61,9 +61,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def modules() -> list[Module]:
     """Every module of the three source roots."""
-    found = [
-        read_module(package, path) for package, folder in PACKAGES.items() for path in sorted(folder.rglob("*.py"))
-    ]
+    found = [read_module(package, path) for package, folder in PACKAGES.items() for path in sorted(folder.rglob("*.py"))]
     assert {"headrace", "headrace_topics", "headrace_adapters"} <= {module.name for module in found}
     return found
 

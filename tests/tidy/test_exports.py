@@ -100,9 +100,7 @@ def test_what_is_missing_is_said(source: str, expected: str) -> None:
 
 
 def test_a_module_that_says_what_it_offers_passes() -> None:
-    source = (
-        '"Theory."\n__all__ = ["X", "Y", "Z", "f"]\nfrom a import X\nY: int = 1\nif X:\n    Z = 2\ndef f(): "Says."'
-    )
+    source = '"Theory."\n__all__ = ["X", "Y", "Z", "f"]\nfrom a import X\nY: int = 1\nif X:\n    Z = 2\ndef f(): "Says."'
 
     assert list(violations(MadeUp("made_up.py", ast.parse(source)))) == []
 

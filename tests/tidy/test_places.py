@@ -41,9 +41,7 @@ def found_in(files: list[Path], root: Path, pattern: re.Pattern[str]) -> list[st
 
 
 def test_no_file_names_a_path_of_one_machine(project_files: list[Path], root: Path) -> None:
-    files = [
-        path for path in project_files if path.relative_to(root).parts[0] not in FOLDERS_WITH_MACHINES_OF_THEIR_OWN
-    ]
+    files = [path for path in project_files if path.relative_to(root).parts[0] not in FOLDERS_WITH_MACHINES_OF_THEIR_OWN]
 
     assert found_in(files, root, MACHINE_PATHS) == []
 

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 __all__ = ["decode_command", "encode_command"]
 
-import json
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +30,7 @@ from headrace.execution import NO_ITEM
 from headrace.limits import ID_BYTES_MAX, SUBFLOW_DEPTH_MAX
 from headrace.values import NULL
 from headrace_topics.events_record import parent_to_json
-from headrace_topics.json_values import parse_object, reencode
+from headrace_topics.json_values import parse_object, reencode, refuse_long_integers
 from headrace_topics.record_fields import (
     found_in,
     refuse,
@@ -192,6 +190,9 @@ def _start(data: _Data, run_id: str, bytes_max: int) -> c.Start:
     parent = _parent(data)
     limit = bytes_max if parent is None else None
     context = take_object(data, "context")
+    for key in context:
+        if len(key) * 4 > ID_BYTES_MAX and len(key.encode()) > ID_BYTES_MAX:
+            refuse("context", f"keys of at most {ID_BYTES_MAX} bytes", f"one of {len(key.encode())}")
     named = _named_within("context", context) if context else context
     return c.Start(
         run_id,
@@ -335,24 +336,6 @@ def decode_command(record: bytes, key: str | None = None, *, value_bytes_max: in
     if key is not None and key != run_id:
         refuse("runId", f"the key of the record, {shown(key)}", shown(run_id))
     command = reader(data, run_id, value_bytes_max)
-    if kind in _PUBLIC_READERS and _LONG_NUMBER.search(record) is not None:
-        _refuse_long_integers(record)
+    if kind in _PUBLIC_READERS:
+        refuse_long_integers(record)
     return command
-
-
-# The first that may be beyond 64 bits has 19 digits.
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
-
-
-def _refuse_long_integers(record: bytes) -> None:
-    """The codec reads an integer beyond 64 bits as the nearest float; an id must not become another one on its way."""
-    try:
-        json.loads(record, parse_int=_check_integer)
-    except RecursionError:
-        # Only a field that nobody looks at is nested so deep.
-        return
-
-
-def _check_integer(digits: str) -> None:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
-        raise RecordRefused(f"expected whole numbers of at most 64 bits, found {digits[:24]}: write it as text")

@@ -7,8 +7,10 @@ writes equal values alike, so the bytes are the same.
 
 from __future__ import annotations
 
-__all__ = ["parse_object", "reencode", "whole_number"]
+__all__ = ["parse_object", "reencode", "refuse_long_integers", "whole_number"]
 
+import json
+import re
 from typing import Any
 
 import orjson
@@ -27,6 +29,29 @@ def parse_object(record: bytes) -> dict[str, Any]:
     if type(data) is not dict:
         raise RecordRefused(f"expected a JSON object, found {kind_of(data)}")
     return data
+
+
+# The first integer that may be beyond 64 bits has 19 digits.
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+
+
+def refuse_long_integers(record: bytes) -> None:
+    """Refuse JSON with an integer beyond 64 bits: the codec reads it as the nearest float, and an id must not change.
+
+    Raises :class:`RecordRefused`. *record* is known to be JSON.
+    """
+    if _LONG_NUMBER.search(record) is None:
+        return
+    try:
+        json.loads(record, parse_int=_check_integer)
+    except RecursionError:
+        # Only a field that nobody looks at is nested so deep.
+        return
+
+
+def _check_integer(digits: str) -> None:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise RecordRefused(f"expected whole numbers of at most 64 bits, found {digits[:24]}: write it as text")
 
 
 def _place_of(record: bytes, error: ValueError) -> str:

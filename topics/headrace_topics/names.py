@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import orjson
 
+from headrace.errors import RecordRefused
+
 
 class TopicSpec(NamedTuple):
     """One topic of an app: ``<app>.<name>``. *keyed_by_run* topics have equal partition counts."""
@@ -38,8 +40,11 @@ _SIGNAL_DIGITS = 10
 
 
 def run_prefix(run_id: str) -> bytes:
-    """What the keys of all records of a run begin with."""
-    return b"[" + orjson.dumps(run_id) + b","
+    """What the keys of all records of a run begin with. Raises :class:`RecordRefused` for what UTF-8 cannot hold."""
+    try:
+        return b"[" + orjson.dumps(run_id) + b","
+    except TypeError:
+        raise RecordRefused(f"run id {run_id!r}: expected text that UTF-8 can hold, found a lone surrogate") from None
 
 
 def coordination_key(prefix: bytes, part: tuple[str, ...]) -> bytes:

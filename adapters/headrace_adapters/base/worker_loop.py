@@ -13,6 +13,7 @@ from __future__ import annotations
 
 __all__ = ["AnswerCallback", "Executing", "WorkerLoop"]
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,8 @@ from headrace_adapters.base.carrier import Carrier
 from headrace_adapters.base.intake import AnswerCallback, Intake
 
 BatchCallback = Callable[[Batch], None]
+
+_LOGGER = logging.getLogger(__name__)
 
 # Commands of the engine itself, which nobody waits for.
 _SILENT = (RunNode, ChildNews, ChildEnd, ResumeApplied)
@@ -132,6 +135,8 @@ class WorkerLoop:
         for partition in self.partitions:
             partition.open()
             partition.plans_changed(self._now_ms)
+            for reason in partition.unreadable.values():
+                _LOGGER.error("%s; the run is left as it is, and all others go on", reason)
 
     def run(self, grace: Callable[[], bool] = lambda: True) -> None:
         """Step until stopped; then until nothing is in progress any more, or *grace* says that it was long enough."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from headrace.errors import DefinitionError, ValueRefused
+from headrace.errors import DefinitionError, RecordRefused, ValueRefused
+from headrace_topics.json_values import refuse_long_integers
 
 
 def read_json(text: str | None, option: str) -> Any:
@@ -57,7 +58,12 @@ def _read_file(path: Path, option: str) -> bytes:
 
 def _decoded(data: bytes, what: str, *, hint: bool) -> Any:
     try:
-        return orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        data = data.removeprefix(b"\xef\xbb\xbf")
+        value = orjson.loads(data)
+        refuse_long_integers(data)
+        return value
+    except RecordRefused as error:
+        raise ValueRefused(f"{what}: {error}") from None
     except orjson.JSONDecodeError as error:
         advice = ""
         if hint:

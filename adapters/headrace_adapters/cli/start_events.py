@@ -18,8 +18,9 @@ from typing import IO, Any, NamedTuple
 
 import orjson
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, RecordRefused
 from headrace_adapters.cli.inputs import kind_of
+from headrace_topics.json_values import refuse_long_integers
 
 # Larger than any value that is accepted by default, several times; a line without end must not fill the memory.
 LINE_BYTES_MAX = 16 * 1024 * 1024
@@ -63,6 +64,9 @@ def read_line(line: bytes, flow: str | None) -> StartLine:
         raise BadLine("", f"a line of at most {LINE_BYTES_MAX} bytes", "it is longer")
     try:
         data = orjson.loads(line)
+        refuse_long_integers(line)
+    except RecordRefused as error:
+        raise BadLine("", "a JSON object", str(error)) from None
     except orjson.JSONDecodeError as error:
         raise BadLine("", "a JSON object", f"not JSON: {error}") from None
     if not isinstance(data, dict):

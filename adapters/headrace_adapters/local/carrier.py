@@ -19,7 +19,7 @@ import orjson
 from headrace.batch import Batch
 from headrace.blueprint import Blueprint, from_json, to_json
 from headrace.commands import Command
-from headrace.errors import RecordRefused
+from headrace.errors import DefinitionError, RecordRefused, StoreError
 from headrace.limits import Limits
 from headrace_adapters.base import Carrier, Job
 from headrace_adapters.local.layout import (
@@ -140,7 +140,16 @@ def append_jobs(store: KeyValueStore, commands: Iterable[Command], start: int = 
 
 def stored_blueprints(store: KeyValueStore) -> list[Blueprint]:
     """Every version of every blueprint that the store knows, in the order in which they came."""
-    return [from_json(orjson.loads(record)) for _, record in store.scan(BLUEPRINT)]
+    blueprints: list[Blueprint] = []
+    for key, record in store.scan(BLUEPRINT):
+        try:
+            blueprints.append(from_json(orjson.loads(record)))
+        except (ValueError, DefinitionError) as error:
+            raise StoreError(
+                f"blueprint {numbered(BLUEPRINT, key)} of the store cannot be read, and runs are pinned to it ({error}); "
+                "use the version of Headrace that wrote it, or go on from a backup"
+            ) from None
+    return blueprints
 
 
 def save_blueprints(store: KeyValueStore, blueprints: Iterable[Blueprint]) -> None:

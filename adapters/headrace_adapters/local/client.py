@@ -134,7 +134,7 @@ class LocalClient(Client):
         found: list[dict[str, Any]] = []
         for reader in self._readers:
             for run_id, record in reader.heads():
-                row = _head_row(run_id, orjson.loads(record))
+                row = _head_row(run_id, record)
                 if (states is None or row["status"] in states) and (flow is None or row["flow"] == flow):
                     found.append(row)
                     if len(found) >= limit:
@@ -286,7 +286,14 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
         future.set_exception(error)
 
 
-def _head_row(run_id: str, head: dict[str, Any]) -> dict[str, Any]:
+def _head_row(run_id: str, record: bytes) -> dict[str, Any]:
+    try:
+        return _readable_row(run_id, orjson.loads(record))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {"runId": run_id, "flow": "", "version": "", "status": "unreadable", "startedAt": 0}
+
+
+def _readable_row(run_id: str, head: dict[str, Any]) -> dict[str, Any]:
     status = head.get("ended")
     if status is None:
         flags = ("parked", "paused", "awaiting")

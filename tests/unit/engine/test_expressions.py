@@ -213,7 +213,7 @@ def test_a_value_that_is_nested_too_deep_fails() -> None:
     deep: Any = 1
     for _ in range(250):
         deep = [deep]
-    with pytest.raises(ExpressionFailed, match="not JSON"):
+    with pytest.raises(ExpressionFailed, match="nested deeper"):
         value("[deep].map(x, [[[[[x]]]]])", deep=deep)
 
 
