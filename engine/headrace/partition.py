@@ -27,7 +27,7 @@ from headrace.apply import apply
 from headrace.batch import Batch, RunChange
 from headrace.blueprint import Blueprint
 from headrace.deadlines import Deadlines
-from headrace.decide import handle, settle
+from headrace.decide import handle, refuse_child, settle
 from headrace.events import Event, NodeStarted, RunParked
 from headrace.execution import NO_ITEM, Execution, Outcome
 from headrace.limits import Limits
