@@ -105,6 +105,13 @@ class Driven:
                     return
         raise AssertionError("the loop does not come to rest")
 
+    def settle_busy(self) -> None:
+        """Step until a step changes nothing, though commands may wait for room."""
+        for _ in range(1_000):
+            if not self.loop.step():
+                return
+        raise AssertionError("the loop is never done")
+
     def advance(self, by_ms: int) -> None:
         """Let virtual time pass, and everything happen that is due."""
         self.now_ms += by_ms

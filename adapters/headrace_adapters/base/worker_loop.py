@@ -23,7 +23,7 @@ from typing import Protocol
 
 from headrace.adapter import Answer
 from headrace.batch import Batch
-from headrace.commands import ChildEnd, ChildNews, Command, ResumeApplied, RunNode
+from headrace.commands import ChildEnd, ChildNews, Command, Resume, ResumeApplied, RunNode
 from headrace.errors import StoreError
 from headrace.execution import Execution, Outcome
 from headrace.limits import Limits
@@ -236,6 +236,9 @@ class WorkerLoop:
 
     def _receive(self, command: Command, now_ms: int) -> None:
         self.partitions[self._carrier.partition_of(command.run_id)].receive(command, now_ms)
+        if isinstance(command, Resume) and command.key is not None:
+            # A run learns from its child which keys were applied there, and has to know it before the next resume.
+            self._deliver(now_ms)
 
     def _begin(self, now_ms: int) -> bool:
         executions: list[Execution] = []
