@@ -30,11 +30,13 @@ def retry_delay_ms(policy: Policy, seed: str, attempt: int) -> int:
         return 0
     ceiling = DELAY_MS_MAX if policy.max_retry_delay_ms is None else min(policy.max_retry_delay_ms, DELAY_MS_MAX)
     try:
-        delay = policy.retry_delay_ms * policy.retry_backoff ** (attempt - 1)
+        # A float, because a power of whole numbers has no bound: it would take ever longer to reckon.
+        delay = policy.retry_delay_ms * float(policy.retry_backoff) ** (attempt - 1)
     except OverflowError:
         delay = float(ceiling)
     if policy.retry_jitter:
         digest = blake2b(f"{seed}/{attempt}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
         fraction = int.from_bytes(digest, "big") / 2**64
         delay *= 1 + policy.retry_jitter * (2 * fraction - 1)
-    return max(0, min(round(delay), ceiling))
+    # Bounded first: a product may be infinite, which no whole number is.
+    return max(0, round(min(delay, ceiling)))

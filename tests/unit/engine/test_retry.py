@@ -42,6 +42,9 @@ def test_the_first_retry_waits_the_delay_and_each_further_one_the_factor_more(po
 def test_a_delay_has_a_ceiling_however_many_attempts_there_are() -> None:
     assert retry_delay_ms(Policy(), "r", 1_000) == DELAY_MS_MAX
     assert retry_delay_ms(Policy(retry_backoff=1e300), "r", 10**9) == DELAY_MS_MAX
+    # Here a factor goes beyond what a float can hold, and before that its product with the delay does.
+    for attempt in range(1_010, 1_030):
+        assert DELAY_MS_MAX // 2 <= retry_delay_ms(Policy(retry_jitter=0.5), "r", attempt) <= DELAY_MS_MAX
     assert retry_delay_ms(Policy(max_retry_delay_ms=7), "r", 10**9) == 7
 
 
