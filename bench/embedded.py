@@ -96,15 +96,17 @@ class Running:
 
 
 async def throughput(document: dict[str, Any], nodes: int, in_flight: int, **how: Any) -> tuple[float, float, float]:
-    """Nodes a second, runs a second, and nodes in one commit."""
+    """Nodes a second, runs a second, and nodes in one commit: the best of four, what nobody took away."""
     size = len(document["nodes"])
     runs = max(2, nodes // size)
+    best = (0.0, 0.0, 0.0)
     async with Running(document, **how) as running:
-        await running.drive(document["id"], max(2, runs // 10), in_flight)  # Warm up.
-        before = running.loop.commits
-        runs_per_s = await running.drive(document["id"], runs, in_flight)
-        per_commit = runs * size / (running.loop.commits - before)
-    return runs_per_s * size, runs_per_s, per_commit
+        for _ in range(4):
+            before = running.loop.commits
+            runs_per_s = await running.drive(document["id"], runs, in_flight)
+            per_commit = runs * size / (running.loop.commits - before)
+            best = max(best, (runs_per_s * size, runs_per_s, per_commit))
+    return best
 
 
 async def chain_5(bench: Bench, nodes: int) -> None:
@@ -127,15 +129,14 @@ async def fans(bench: Bench, nodes: int) -> None:
 async def beside_waiting(bench: Bench, nodes: int) -> None:
     waiting_runs = int(100_000 * bench.scale)
     async with Running(chain(5), waiting()) as running:
-        await running.drive("chain-5", nodes // 50, bench.args.in_flight)
-        empty = await running.drive("chain-5", nodes // 5, bench.args.in_flight)
+        empty = max([await running.drive("chain-5", nodes // 5, bench.args.in_flight) for _ in range(4)])
         before_mb = rss_mb()
         for number in range(waiting_runs):
             running.loop.submit(Start(f"waiting-{number}", "waiting"))
         while len(await running.client.runs(states=frozenset(("awaiting",)), limit=waiting_runs)) < waiting_runs:
             await asyncio.sleep(0.5)
         held_mb = rss_mb() - before_mb
-        beside = await running.drive("chain-5", nodes // 5, bench.args.in_flight)
+        beside = max([await running.drive("chain-5", nodes // 5, bench.args.in_flight) for _ in range(4)])
     figures = {"vs_empty": round(beside / empty, 3), "waiting": waiting_runs, "held_mb": round(held_mb)}
     bench.row("waiting-100000", beside * 5, **figures)
 
@@ -143,7 +144,7 @@ async def beside_waiting(bench: Bench, nodes: int) -> None:
 async def main() -> None:
     bench = Bench("embedded", CASES, in_flight=200)
     quiet_collector()
-    nodes = int(100_000 * bench.scale)
+    nodes = int(50_000 * bench.scale)
     if bench.wants("chain-5"):
         await chain_5(bench, nodes)
     if bench.wants("fan-8") or bench.wants("fan-10000"):

@@ -83,8 +83,9 @@ def _tables(cache_bytes: int) -> BlockBasedOptions:
     tables.set_block_size(8 * 1024)
     tables.set_bloom_filter(10, False)
     tables.set_data_block_index_type(DataBlockIndexType.binary_and_hash())
-    # Filters and indexes count against the cache, so that memory does not grow with the number of tables.
-    tables.set_cache_index_and_filter_blocks(True)
-    tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    # Filters and indexes stay in memory with their table, about 1.3 bytes for each key. In the cache they would be
+    # driven out by scans and compactions, and a look-up of something absent, which is what every start of a run
+    # does, would then read a megabyte of filter: measured beside 100 000 waiting runs, 70 microseconds instead of 2.
+    tables.set_cache_index_and_filter_blocks(False)
     tables.set_format_version(5)
     return tables
