@@ -61,7 +61,7 @@ class RocksStore:
 
     *sync*: every write waits for the disk. Without it a killed process still loses nothing, a power cut may lose
     the last seconds (whole batches, the latest first).
-    *cache_bytes*: blocks, filters and indexes read from disk. *write_buffer_bytes*: what gathers in memory before
+    *cache_bytes*: blocks read from disk. *write_buffer_bytes*: what gathers in memory before
     it becomes a table; for moments half as much again.
 
     Raises :class:`StoreLocked`, :class:`StoreTooNew`, :class:`StoreFull`, or :class:`StoreError` for a folder that
