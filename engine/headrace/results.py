@@ -1,12 +1,12 @@
-"""How a node's work ends: with a result that can be routed, or with a failure."""
+"""How a node's work ends with a result: routed, or failed where an edge cannot be evaluated."""
 
 from __future__ import annotations
 
-__all__ = ["settle_failure", "settle_result"]
+__all__ = ["settle_result"]
 
 from headrace.errors import ExpressionFailed
-from headrace.execution import NO_ITEM, Failed, Operation
-from headrace.failures import fail_attempt, fail_for_good
+from headrace.execution import Operation
+from headrace.failures import fail_for_good
 from headrace.plan import PlanNode
 from headrace.routing import complete
 from headrace.state import NodeState
@@ -27,9 +27,3 @@ def settle_result(
     if error is not None:
         code = "EXPRESSION_FAILED" if isinstance(error, ExpressionFailed) else "VALUE_REFUSED"
         fail_for_good(turn, node, work, code, str(error))
-
-
-def settle_failure(turn: Turn, node: PlanNode, work: NodeState, item: int, failure: Failed) -> None:
-    """One attempt has failed."""
-    assert item == NO_ITEM or work is not turn.state.nodes[node.id]
-    fail_attempt(turn, node, work, item, failure)

@@ -8,12 +8,12 @@ from headrace import events as e
 from headrace.batches import gather_failure, gather_list, item_ended, schedule_items, split_items
 from headrace.errors import ValueRefused
 from headrace.execution import NO_ITEM, Execution, Failed, Operation, Outcome, Succeeded
-from headrace.failures import fail_for_good
+from headrace.failures import fail_attempt, fail_for_good
 from headrace.inputs import node_input
 from headrace.loops import begin_loop
 from headrace.operations import preview
 from headrace.plan import FUNCTION, GATHER, LOOP, SCATTER, SLEEP, SUBFLOW, WAIT, Plan, PlanNode
-from headrace.results import settle_failure, settle_result
+from headrace.results import settle_result
 from headrace.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, NodeState, RunState
 from headrace.subflows import begin_child, child_timed_out
 from headrace.turn import Turn
@@ -101,7 +101,7 @@ def finish(turn: Turn, node: PlanNode, work: NodeState, item: int, outcome: Outc
     """An execution has ended."""
     work.token = 0
     if isinstance(outcome, Failed):
-        settle_failure(turn, node, work, item, outcome)
+        fail_attempt(turn, node, work, item, outcome)
     elif item == NO_ITEM:
         settle_result(turn, node, work, outcome.output, outcome.action, outcome.operations)
     else:
@@ -126,7 +126,7 @@ def time_out(turn: Turn, node: PlanNode, work: NodeState, item: int) -> None:
     assert work.status == RUNNING, work.status
     turn.cancels.append(work.token)
     work.token = 0
-    settle_failure(turn, node, work, item, Failed(f"timed out after {node.timeout_ms} ms", "TIMEOUT"))
+    fail_attempt(turn, node, work, item, Failed(f"timed out after {node.timeout_ms} ms", "TIMEOUT"))
 
 
 def fire_timer(turn: Turn, node: PlanNode, work: NodeState, item: int) -> None:

@@ -15,10 +15,11 @@ from headrace.commands import Cancel, ChildEnd, ChildNews, Start
 from headrace.errors import ValueRefused
 from headrace.events import Parent
 from headrace.execution import NO_ITEM, Failed, Operation, id_segment
+from headrace.failures import fail_attempt
 from headrace.inputs import compile_inputs, named_output, node_input, pinned_input
 from headrace.limits import ID_BYTES_MAX, SUBFLOW_DEPTH_MAX
 from headrace.plan import PlanNode
-from headrace.results import settle_failure, settle_result
+from headrace.results import settle_result
 from headrace.state import CHILD, NodeState, RunState
 from headrace.turn import Turn
 from headrace.values import NULL, Json, check_made, join_object
@@ -31,7 +32,7 @@ def begin_child(turn: Turn, node: PlanNode, work: NodeState) -> None:
     depth = 1 if state.parent is None else state.parent.depth + 1
     if depth > SUBFLOW_DEPTH_MAX:
         text = f"subflows are nested deeper than {SUBFLOW_DEPTH_MAX}: does {node.params['blueprintId']!r} start itself?"
-        settle_failure(turn, node, work, NO_ITEM, Failed(text, "SUBFLOW_DEPTH", fatal=True))
+        fail_attempt(turn, node, work, NO_ITEM, Failed(text, "SUBFLOW_DEPTH", fatal=True))
         return
     context, value = _mapped_in(turn, node, work)
     child = _child_id(state, node, work)
@@ -94,14 +95,14 @@ def child_ended(turn: Turn, command: ChildEnd) -> None:
             for value in (command.output, *command.values.values()):
                 check_made(value, turn.limits.value_bytes_max, f"the output of child run {command.child_id!r}")
         except ValueRefused as error:
-            settle_failure(turn, node, work, NO_ITEM, Failed(str(error), "VALUE_REFUSED"))
+            fail_attempt(turn, node, work, NO_ITEM, Failed(str(error), "VALUE_REFUSED"))
             return
         mapping: dict[str, str] = node.params.get("outputs") or {}
         operations = tuple(Operation("set", key, command.values.get(name, NULL)) for key, name in mapping.items())
         settle_result(turn, node, work, command.output, None, operations)
     else:
         text = f"child run {command.child_id!r} {command.status}" + (f": {command.error}" if command.error else "")
-        settle_failure(turn, node, work, NO_ITEM, Failed(text, "CHILD_FAILED"))
+        fail_attempt(turn, node, work, NO_ITEM, Failed(text, "CHILD_FAILED"))
 
 
 def child_timed_out(turn: Turn, node: PlanNode, work: NodeState) -> None:
@@ -112,7 +113,7 @@ def child_timed_out(turn: Turn, node: PlanNode, work: NodeState) -> None:
     turn.emit(e.ChildEnded(node.id, child, "timed out"))
     turn.news = True
     text = f"child run {child!r} did not end within {node.timeout_ms} ms"
-    settle_failure(turn, node, work, NO_ITEM, Failed(text, "TIMEOUT"))
+    fail_attempt(turn, node, work, NO_ITEM, Failed(text, "TIMEOUT"))
 
 
 def _waiting_for(turn: Turn, node_id: str, child: str) -> NodeState | None:
