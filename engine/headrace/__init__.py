@@ -20,6 +20,8 @@ from headrace.errors import (
     Problem,
     RecordRefused,
     RunEndedBadly,
+    StartsFailed,
+    StoreDamaged,
     StoreError,
     StoreFull,
     StoreLocked,
@@ -29,6 +31,7 @@ from headrace.errors import (
 from headrace.limits import Limits
 from headrace.node import Node, Result
 from headrace.registry import Registry
+from headrace.sync import SyncClient, SyncHandle
 from headrace.validation import validate
 
 __all__ = [
@@ -55,10 +58,14 @@ __all__ = [
     "Result",
     "RunEndedBadly",
     "RunResult",
+    "StartsFailed",
+    "StoreDamaged",
     "StoreError",
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "SyncClient",
+    "SyncHandle",
     "ValueRefused",
     "from_json",
     "to_dot",

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from headrace.bulk import Starts, submit_each
 from headrace.commands import Command
 from headrace.errors import RunEndedBadly
 
@@ -77,6 +78,17 @@ class Client(ABC):
 
         Raises :class:`headrace.errors.StoreError` when the adapter can take nothing at present.
         """
+
+    async def start_many(self, starts: Starts, *, outstanding_max: int = 10_000) -> int:
+        """Hand over many starts; gives how many, once all of them are durable.
+
+        *starts* is read no faster than they are taken: at most *outstanding_max* are under way at any time, so it may
+        be a generator without end. One whose run is known already counts, and changes nothing. Where a start was
+        refused or is not known to be durable, no further ones are read, those under way are waited for, and
+        :class:`headrace.errors.StartsFailed` names the runs. What *starts* itself raises comes out as it is, when those
+        under way have ended.
+        """
+        return await submit_each(self.submit, starts, outstanding_max)
 
     @abstractmethod
     async def result(self, run_id: str, timeout_s: float | None = None) -> RunResult | None:

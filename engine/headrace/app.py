@@ -17,8 +17,9 @@ import asyncio
 import base64
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Final, cast, overload
@@ -27,9 +28,11 @@ from headrace import commands as c
 from headrace.adapter import Adapter, Answer, Client, RunResult
 from headrace.blueprint import Blueprint, fingerprint, from_json
 from headrace.builder import Flow
+from headrace.bulk import each
 from headrace.errors import CommandRefused, DefinitionError, StoreError, ValueRefused
 from headrace.limits import Limits
 from headrace.registry import Registry
+from headrace.sync import SyncClient
 from headrace.validation import check
 from headrace.values import check_name, encode
 
@@ -160,6 +163,15 @@ class App:
             self._clients.remove(connection)
             await client.close()
 
+    @contextmanager
+    def connect_sync(self, url: str | None = None, **settings: Any) -> Iterator[SyncClient]:
+        """As :meth:`connect`, for a program without an event loop: everything is asked of the client that this gives."""
+        # It is connected in another thread, which is no business of those who use this app in theirs.
+        apart = copy(self)
+        apart._clients = []
+        with SyncClient.connected(apart, url, settings) as client:
+            yield client
+
     @asynccontextmanager
     async def work(self, url: str | None = None, *, grace_s: float = 10.0, **settings: Any) -> AsyncIterator[Client]:
         """Work in this process as long as the block lasts, then stop within *grace_s*; also as :meth:`connect`.
@@ -237,19 +249,33 @@ class App:
         :class:`~headrace.errors.CommandRefused` when the worker refuses.
         """
         connection = self._connection()
-        flow_id = flow.id if isinstance(flow, Flow) else flow
-        command = c.Start(
-            _checked_id("the id of a run", _new_run_id() if run_id is None else run_id),
-            _checked_id("the id of a flow", flow_id),
-            version,
-            connection.encode(input, "the input"),
-            {key: connection.encode(value, f"context value {key!r}") for key, value in (context or {}).items()},
-        )
-        connection.check_startable(flow_id, version)
+        command = connection.start(flow, version, context)(input, run_id)
         answer = await connection.client.submit(command)
         if answer.outcome == "refused":
             raise CommandRefused(f"run {command.run_id!r} was not started: {answer.reason}")
         return Handle(self, command.run_id, answer)
+
+    async def start_many(
+        self,
+        flow: str | Flow,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        *,
+        run_id: Callable[[Any], str] | None = None,
+        version: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        outstanding_max: int = 10_000,
+    ) -> int:
+        """Start a run of *flow* for each input; gives how many, once all of them are durable.
+
+        *run_id* tells the id for an input, which makes it harmless to send all of them again; without it every run is a
+        new one. *inputs* may be a generator without end: it is read no faster than the starts are taken. Raises as
+        :meth:`start` does, and :class:`~headrace.errors.StartsFailed` where some are not known to be durable; see
+        :meth:`headrace.adapter.Client.start_many`.
+        """
+        connection = self._connection()
+        start = connection.start(flow, version, context)
+        starts = (start(value, None if run_id is None else run_id(value)) async for value in each(inputs))
+        return await connection.client.start_many(starts, outstanding_max=outstanding_max)
 
     def handle(self, run_id: str) -> Handle:
         """A handle of a run that somebody started, known or not."""
@@ -341,6 +367,20 @@ class _Connection:
 
     def encode(self, value: Any, what: str) -> bytes:
         return encode(value, bytes_max=self._value_bytes_max, what=what)
+
+    def start(
+        self, flow: str | Flow, version: str | None, context: Mapping[str, Any] | None
+    ) -> Callable[[Any, str | None], c.Start]:
+        """What makes the starts of a flow, by input and run id; refuses a flow that could never run here."""
+        flow_id = _checked_id("the id of a flow", flow.id if isinstance(flow, Flow) else flow)
+        values = {key: self.encode(value, f"context value {key!r}") for key, value in (context or {}).items()}
+        self.check_startable(flow_id, version)
+
+        def start(value: Any, run_id: str | None) -> c.Start:
+            checked = _checked_id("the id of a run", _new_run_id() if run_id is None else run_id)
+            return c.Start(checked, flow_id, version, self.encode(value, "the input"), values)
+
+        return start
 
     def check_startable(self, flow_id: str, version: str | None) -> None:
         """Refuse what could never run with this app. One that has no flows leaves that to its worker."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from headrace.commands import Command
 from headrace.events import Event
-from headrace.ports import Ended
+from headrace.ports import Ended, TimerEntry
 from headrace.state import RunState
 from headrace.turn import Reply
 
@@ -42,10 +42,11 @@ class Batch:
 
     *ready* names work that was scheduled (run, node, item): the node jobs of this batch. *publish* are commands for
     other runs, in order. *replies* and *cancels* leave the engine only once the batch is durable. *expired* are runs
-    whose dedup marker has served its time.
+    whose dedup marker has served its time. *stale_timers* are entries of the timer index that mean nothing any more:
+    an index that was made from a changelog may have some.
     """
 
-    __slots__ = ("cancels", "dead_letters", "expired", "publish", "ready", "rejections", "replies", "runs")
+    __slots__ = ("cancels", "dead_letters", "expired", "publish", "ready", "rejections", "replies", "runs", "stale_timers")
 
     def __init__(self) -> None:
         self.runs: dict[str, RunChange] = {}
@@ -56,6 +57,7 @@ class Batch:
         self.replies: list[Reply] = []
         self.cancels: list[int] = []
         self.expired: list[Ended] = []
+        self.stale_timers: list[TimerEntry] = []
 
     def __bool__(self) -> bool:
         """Whether anything is to be written or told."""

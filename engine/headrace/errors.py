@@ -13,7 +13,9 @@
     └── StoreError              the operator: the store cannot be used as it is
         ├── StoreLocked         another worker holds the folder
         ├── StoreTooNew         a newer version of Headrace wrote it
-        └── StoreFull           nothing more can be written
+        ├── StoreFull           nothing more can be written
+        ├── StoreDamaged        its files cannot be read any more
+        └── StartsFailed        of many starts, some are not known to be durable
 
 Errors that an operator sees end with what to do.
 """
@@ -31,6 +33,8 @@ __all__ = [
     "Problem",
     "RecordRefused",
     "RunEndedBadly",
+    "StartsFailed",
+    "StoreDamaged",
     "StoreError",
     "StoreFull",
     "StoreLocked",
@@ -121,3 +125,19 @@ class StoreTooNew(StoreError):
 
 class StoreFull(StoreError):
     """Raised when the disk takes no more; nothing that was acknowledged is lost."""
+
+
+class StoreDamaged(StoreError):
+    """Raised when files of the store are damaged or gone."""
+
+
+class StartsFailed(StoreError):
+    """Raised when of many starts some were refused or are not known to be durable: *run_ids* names them.
+
+    All others are durable. One that is not known to be may have been taken all the same; to start it again under the same
+    run id is harmless.
+    """
+
+    def __init__(self, message: str, run_ids: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.run_ids = run_ids

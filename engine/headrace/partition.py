@@ -78,6 +78,9 @@ class Partition:
     def receive(self, command: c.Command, now_ms: int) -> None:
         """Carry out one command. What cannot be carried out is a rejection or a dead letter, never an error."""
         run = self._residents.find(command.run_id)
+        if isinstance(command, c.RunNode) and isinstance(run, RunState):
+            # Work that is scheduled is part of the state, so its owner has it already and the job says nothing new.
+            return
         if command.run_id in self.unreadable:
             self._give_up(command.run_id, now_ms, self.unreadable[command.run_id], command)
         elif isinstance(run, RunState):
@@ -164,6 +167,12 @@ class Partition:
         self._held_timers.clear()
         self._timers.forget()
         self.open()
+        return unwanted
+
+    def close(self) -> list[int]:
+        """The partition goes to another owner; gives the executions that are no longer wanted."""
+        unwanted = list(self._tokens)
+        self._tokens.clear()
         return unwanted
 
     def plans_changed(self, now_ms: int) -> None:
@@ -271,6 +280,8 @@ class Partition:
         if not entry.node_id:
             if isinstance(run, Ended) and run.until_ms == entry.due_ms:
                 self._growing.expired.append(run)
+            else:
+                self._growing.stale_timers.append(entry)
             return
         work = run.work(entry.node_id, entry.item) if isinstance(run, RunState) else None
         if work is not None and work.due_ms == entry.due_ms:
@@ -281,6 +292,8 @@ class Partition:
                 return
             due = work
             self._decide(run, now_ms, lambda turn: fire_timer(turn, turn.plan.nodes[entry.node_id], due, entry.item))
+        else:
+            self._growing.stale_timers.append(entry)
 
     def _time_out(self, token: int, now_ms: int) -> None:
         entry = self._tokens.get(token)

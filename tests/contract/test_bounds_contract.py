@@ -101,7 +101,7 @@ def test_a_clock_that_goes_back_expires_nothing_early_and_stops_nothing(backend:
 
 def cached(driven: Driven) -> int:
     """How many runs are decoded in memory."""
-    return sum(len(list(partition._residents.known())) for partition in driven.loop.partitions)
+    return sum(len(list(partition._residents.known())) for partition in driven.loop.partitions.values())
 
 
 def test_of_many_waiting_runs_few_are_in_memory_and_all_can_be_reached(backend: Backend) -> None:

@@ -61,6 +61,7 @@ PURE = {
 # The core never imports them (``__init__`` re-exports them), so what they use does not reach it.
 SHELL = {
     "headrace": set(),  # re-exports the public API
+    "headrace.adapter": set(),  # hands many starts to ``bulk``
     "headrace.app": {
         "asyncio",  # handles are awaited
         "importlib",  # adapters are found by entry point
@@ -69,6 +70,9 @@ SHELL = {
     },
     "headrace.builder": {
         "datetime",  # durations may be given as a timedelta
+    },
+    "headrace.bulk": {
+        "asyncio",  # many starts are under way at once
     },
     "headrace.options": {
         "datetime",  # the same
@@ -85,6 +89,12 @@ SHELL = {
     "headrace.node": set(),  # knows the context
     "headrace.registry": {
         "inspect",  # tells functions from classes, async from plain, and what they take
+    },
+    "headrace.sync": {
+        "asyncio",  # an event loop for programs that have none,
+        "threading",  # in a thread of its own
+        "concurrent",  # whose answers are waited for
+        "contextlib",  # connections are entered and left
     },
 }
 
@@ -106,6 +116,7 @@ HOMES = {
     "cel": {"headrace.expressions"},
     "confluent_kafka": {"headrace_adapters.kafka"},
     "faust": {"headrace_adapters.faust"},
+    "httpx": {"headrace_adapters.http"},
     "orjson": {"headrace.values", "headrace_topics", "headrace_adapters"},
     "prometheus_client": {"headrace_adapters.metrics"},
     "pydantic": {"headrace_adapters"},

@@ -16,11 +16,12 @@ recovery after a crash, and graceful stops. An adapter never looks inside a batc
 
 from __future__ import annotations
 
-__all__ = ["Carrier", "Job"]
+__all__ = ["Carrier", "CommitUndone", "Job", "Owner"]
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from headrace.batch import Batch
 from headrace.commands import Command
@@ -28,16 +29,58 @@ from headrace.ports import RunReader
 
 
 class Job(NamedTuple):
-    """One command from the job log. *position* is the carrier's own name for it, given back when it is taken."""
+    """One command from the job log. *position* is the carrier's own name for it, given back when it is taken.
 
-    command: Command
+    *command* is None where a record asks for nothing, and only has to be passed.
+    """
+
+    command: Command | None
     position: bytes
+
+
+class CommitUndone(Exception):
+    """Raised by :meth:`Carrier.commit` when nothing of the batches has happened and the worker can go on.
+
+    Every job that was polled since the last commit will be polled again.
+    """
+
+
+class Owner(Protocol):
+    """What a carrier tells the loop about partitions that come and go; called in the loop's thread only."""
+
+    def take_over(self, number: int) -> None:
+        """The partition is this worker's from now on, and its committed state can be read."""
+        ...
+
+    def hand_over(self, numbers: Sequence[int]) -> None:
+        """Commit what was decided, because these partitions go to another worker as soon as this returns."""
+        ...
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Forget what was decided in these partitions and not committed: they are no longer this worker's."""
+        ...
 
 
 class Carrier(ABC):
     """Carries the work of the partitions that one worker owns. Used from the thread of the worker's loop only."""
 
     partitions: int
+
+    delivers = True
+    """Whether the loop hands commands for other runs over itself, within the same commit. Where partitions may belong to
+    different workers, ``commit`` puts what a batch publishes into the job log instead."""
+
+    def bind(self, owner: Owner) -> None:
+        """Tell *owner* from now on which partitions it has. Here all of them, at once and for ever."""
+        for number in range(self.partitions):
+            owner.take_over(number)
+
+    def wait(self, wake: threading.Event, timeout_s: float, executing: int) -> None:  # noqa: ARG002
+        """Return when *wake* is set, when there may be jobs to poll, or when the time is over.
+
+        *executing* is how many executions may end meanwhile; each end sets *wake*.
+        """
+        wake.wait(timeout_s)
 
     @abstractmethod
     def partition_of(self, run_id: str) -> int:
@@ -49,15 +92,19 @@ class Carrier(ABC):
 
     @abstractmethod
     def poll(self, limit: int) -> Sequence[Job]:
-        """At most *limit* jobs that were not polled before by this worker; empty where there are none. Never blocks."""
+        """At most *limit* jobs that were not polled before by this worker; empty where there are none. Never blocks.
+
+        Called in every step, with a *limit* of 0 where the worker can take nothing at present.
+        """
 
     @abstractmethod
     def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
         """Make the batches durable, and the jobs in *taken* done: all of it at once, or nothing.
 
         When this returns, nothing of it can be lost. Commands that a batch publishes for other runs have been delivered
-        to their partition already where this worker owns it. Raises :class:`headrace.errors.StoreError`; the loop then
-        stops, and nothing of the batches has happened.
+        to their partition already where the carrier :attr:`delivers`. Raises :class:`CommitUndone` where the worker is to
+        go on from its last commit, and :class:`headrace.errors.StoreError` where it cannot: the loop then stops. Nothing
+        of the batches has happened in both cases.
         """
 
     @abstractmethod

@@ -16,7 +16,7 @@ __all__ = ["AnswerCallback", "Executing", "WorkerLoop"]
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from secrets import token_hex
 from typing import Protocol
@@ -29,7 +29,7 @@ from headrace.execution import Execution, Outcome
 from headrace.limits import Limits
 from headrace.partition import Partition
 from headrace.plans import Plans
-from headrace_adapters.base.carrier import Carrier
+from headrace_adapters.base.carrier import Carrier, CommitUndone
 from headrace_adapters.base.intake import AnswerCallback, Intake
 
 BatchCallback = Callable[[Batch], None]
@@ -39,8 +39,12 @@ _LOGGER = logging.getLogger(__name__)
 # Commands of the engine itself, which nobody waits for.
 _SILENT = (RunNode, ChildNews, ChildEnd, ResumeApplied)
 
-# How long executions that have begun may wait for their outcome before their beginning is committed.
+# How long executions that have begun may wait for their outcome before their beginning is committed, and jobs that
+# changed nothing for something that is worth a commit.
 LINGER_MS = 20
+
+# What is waited for at most where nothing is due.
+IDLE_MS = 60_000
 
 
 class Executing(Protocol):
@@ -69,16 +73,18 @@ class WorkerLoop:
         batch_max: int = 2_000,
     ) -> None:
         self._carrier = carrier
+        self._plans = plans
+        self._limits = limits
         self._executor = executor
         self._clock = clock
         self._slots = slots
         self._backlog_max = backlog_max
         self._batch_max = batch_max
-        self.partitions = [
-            # Tokens tell their partition: the remainder of their division by the number of partitions.
-            Partition(number, carrier.reader(number), plans, limits, count(number + carrier.partitions, carrier.partitions))
-            for number in range(carrier.partitions)
-        ]
+        self.partitions: dict[int, Partition] = {}
+        """The partitions that this worker owns now, by number."""
+        # Tokens tell their partition: the remainder of their division by the number of partitions. A partition that comes
+        # back goes on counting, since executions from before may still end.
+        self._tokens: dict[int, Iterator[int]] = {}
         self._commands = Intake()
         self._questions: deque[Callable[[], None]] = deque()
         self._answers: dict[str, AnswerCallback] = {}
@@ -95,6 +101,7 @@ class WorkerLoop:
         self._wake = threading.Event()
         self._stopping = False
         self.stopped: StoreError | None = None
+        """What it died of, once it has."""
         self.commits = 0
 
     # From any thread.
@@ -130,19 +137,51 @@ class WorkerLoop:
     # In the loop's thread.
 
     def open(self) -> None:
-        """Take up what was in progress when the last owner stopped."""
+        """Take up what was in progress when the last owner stopped, in the partitions that are owned by now."""
         self._now_ms = max(self._now_ms, self._clock())
-        for partition in self.partitions:
-            partition.open()
+        self._carrier.bind(self)
+
+    def take_over(self, number: int) -> None:
+        """The partition is this worker's from now on (``headrace_adapters.base.carrier.Owner``)."""
+        every = self._carrier.partitions
+        tokens = self._tokens.setdefault(number, count(number + every, every))
+        partition = Partition(number, self._carrier.reader(number), self._plans, self._limits, tokens)
+        partition.open()
+        self.partitions[number] = partition
+        self._begin_anew(partition)
+
+    def hand_over(self, numbers: Sequence[int]) -> None:
+        """Commit what is done, and let the partitions go."""
+        self._take_outcomes(self._now_ms)
+        if self._growing():
+            self._commit()
+        self.drop(numbers)
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Let the partitions go as they are: what was not committed is the next owner's to do again."""
+        for number in numbers:
+            partition = self.partitions.pop(number, None)
+            if partition is not None:
+                self._executor.cancel(partition.close())
+
+    def plans_changed(self) -> None:
+        """Blueprints were added: runs that were parked may go on."""
+        for partition in self.partitions.values():
             partition.plans_changed(self._now_ms)
-            for reason in partition.unreadable.values():
-                _LOGGER.error("%s; the run is left as it is, and all others go on", reason)
+
+    def _begin_anew(self, partition: Partition) -> None:
+        """After its state was read: look at everything that may be due or possible by now."""
+        partition.plans_changed(self._now_ms)
+        for reason in partition.unreadable.values():
+            _LOGGER.error("%s; the run is left as it is, and all others go on", reason)
+        self._due_ms = 0
+        self.wake()
 
     def run(self, grace: Callable[[], bool] = lambda: True) -> None:
         """Step until stopped; then until nothing is in progress any more, or *grace* says that it was long enough."""
         while not (self._stopping and (not self._executor.in_progress or not grace())):
             if not self.step():
-                self._wake.wait(self._wait_s())
+                self._carrier.wait(self._wake, self._wait_s(), self._executor.in_progress)
         # What finished since the last look need not be executed again by the next owner.
         self._take_outcomes(self._now_ms)
         while self._growing():
@@ -154,16 +193,16 @@ class WorkerLoop:
         self._wake.clear()
         self._now_ms = now_ms = max(self._now_ms, self._clock())
         self.answer()
-        busy = self._take_outcomes(now_ms)
-        if not self._stopping:
+        busy = self._urgent = self._take_outcomes(now_ms) or self._urgent
+        if self._stopping:
+            self._carrier.poll(0)
+        else:
             busy = self._take_commands(now_ms) or busy
             if now_ms >= self._due_ms:
-                for partition in self.partitions:
+                for partition in self.partitions.values():
                     partition.advance(now_ms)
-                self._due_ms = min(partition.next_due_ms() for partition in self.partitions)
-                busy = True
-        if busy:
-            self._urgent = True
+                self._due_ms = self._next_due_ms()
+                self._urgent = busy = True
         if self._urgent or self._lingered(now_ms):
             busy = self._commit() or busy
             self._urgent = False
@@ -189,12 +228,15 @@ class WorkerLoop:
             not self._commands
             and not self._taken
             and not self._wake.is_set()
-            and all(not partition.backlog for partition in self.partitions)
+            and all(not partition.backlog for partition in self.partitions.values())
             and not self._growing()
         )
 
     def _growing(self) -> bool:
-        return bool(self._taken) or any(partition.growing for partition in self.partitions)
+        return bool(self._taken) or any(partition.growing for partition in self.partitions.values())
+
+    def _next_due_ms(self) -> int:
+        return min((partition.next_due_ms() for partition in self.partitions.values()), default=self._now_ms + IDLE_MS)
 
     def _wait_s(self) -> float:
         if self._stopping:
@@ -203,20 +245,23 @@ class WorkerLoop:
         wait_ms = max(0, self._due_ms - self._clock())
         if self._begun_ms is not None:
             wait_ms = min(wait_ms, LINGER_MS)
-        return min(wait_ms, 60_000) / 1_000
+        return min(wait_ms, IDLE_MS) / 1_000
 
     def _lingered(self, now_ms: int) -> bool:
         return self._begun_ms is not None and now_ms - self._begun_ms >= LINGER_MS
 
     def _take_outcomes(self, now_ms: int) -> bool:
         outcomes = self._executor.drain()
-        partitions, number = self.partitions, len(self.partitions)
+        every = self._carrier.partitions
         for token, outcome in outcomes:
-            partitions[token % number].finished(token, outcome, now_ms)
+            partition = self.partitions.get(token % every)
+            if partition is not None:
+                partition.finished(token, outcome, now_ms)
         return bool(outcomes)
 
     def _take_commands(self, now_ms: int) -> bool:
-        room = min(self._batch_max, self._backlog_max - sum(partition.backlog for partition in self.partitions))
+        backlog = sum(partition.backlog for partition in self.partitions.values())
+        room = min(self._batch_max, self._backlog_max - backlog)
         taken = 0
         take, most = (self._commands.take, room) if room > 0 else (self._commands.take_urgent, self._batch_max)
         while taken < most and (entry := take()) is not None:
@@ -226,32 +271,36 @@ class WorkerLoop:
                 self._answers[request_id] = on_answer
                 command = command._replace(request_id=request_id)
             self._receive(command, now_ms)
+            self._urgent = True
             taken += 1
-        if taken < room:
-            for job in self._carrier.poll(room - taken):
+        for job in self._carrier.poll(max(0, room - taken)):
+            if job.command is not None:
                 self._receive(job.command, now_ms)
-                self._taken.append(job.position)
-                taken += 1
+                self._urgent = True
+            self._taken.append(job.position)
+            taken += 1
+        if self._taken and self._begun_ms is None:
+            self._begun_ms = now_ms
         return taken > 0
 
     def _receive(self, command: Command, now_ms: int) -> None:
         self.partitions[self._carrier.partition_of(command.run_id)].receive(command, now_ms)
-        if isinstance(command, Resume) and command.key is not None:
+        if self._carrier.delivers and isinstance(command, Resume) and command.key is not None:
             # A run learns from its child which keys were applied there, and has to know it before the next resume.
             self._deliver(now_ms)
 
     def _begin(self, now_ms: int) -> bool:
         executions: list[Execution] = []
         begun = 0
-        number = len(self.partitions)
-        for offset in range(number):
+        owned = list(self.partitions.values())
+        self._next_partition += 1
+        for offset in range(len(owned)):
             room = self._slots - self._executor.in_progress - len(executions)
-            partition = self.partitions[(self._next_partition + offset) % number]
+            partition = owned[(self._next_partition + offset) % len(owned)]
             if room > 0 and partition.backlog:
                 begun += partition.backlog
                 executions += partition.begin(room, now_ms)
                 begun -= partition.backlog
-        self._next_partition = (self._next_partition + 1) % number
         if begun > len(executions):
             # Built-in nodes are done already: what they decided need not wait.
             self._urgent = True
@@ -259,25 +308,30 @@ class WorkerLoop:
             self._executor.submit(executions)
             if self._begun_ms is None:
                 self._begun_ms = now_ms
-        if any(partition.due_sooner(self._due_ms) for partition in self.partitions):
-            self._due_ms = min(partition.next_due_ms() for partition in self.partitions)
+        if any(partition.due_sooner(self._due_ms) for partition in owned):
+            self._due_ms = self._next_due_ms()
         return begun > 0
 
     def _commit(self) -> bool:
         """Make everything that was decided durable, and only then tell of it."""
         now_ms = self._now_ms
-        self._deliver(now_ms)
+        if self._carrier.delivers:
+            self._deliver(now_ms)
         batches: list[tuple[int, Batch]] = []
-        for partition in self.partitions:
+        for partition in self.partitions.values():
             batch = partition.take()
             if batch is not None:
                 batches.append((partition.number, batch))
         if not batches and not self._taken:
             return False
-        self._carrier.commit(batches, self._taken, now_ms)
-        self.commits += 1
-        self._taken = []
+        taken, self._taken = self._taken, []
         self._begun_ms = None
+        try:
+            self._carrier.commit(batches, taken, now_ms)
+        except CommitUndone:
+            self._go_back()
+            return True
+        self.commits += 1
         for number, batch in batches:
             self.partitions[number].committed()
             for reply in batch.replies:
@@ -288,15 +342,21 @@ class WorkerLoop:
                 self._executor.cancel(batch.cancels)
             for callback in self._on_commit:
                 callback(batch)
-        self._due_ms = min(partition.next_due_ms() for partition in self.partitions)
+        self._due_ms = self._next_due_ms()
         return True
+
+    def _go_back(self) -> None:
+        """Nothing since the last commit has happened."""
+        for partition in self.partitions.values():
+            self._executor.cancel(partition.aborted())
+            self._begin_anew(partition)
 
     def _deliver(self, now_ms: int) -> None:
         """Hand over what runs say to other runs, until nobody says anything more: all of it is one commit."""
         delivered = True
         while delivered:
             delivered = False
-            for partition in self.partitions:
+            for partition in self.partitions.values():
                 for command in partition.published():
                     delivered = True
                     self._receive(command, now_ms)

@@ -11,7 +11,15 @@ from typing import Annotated
 import orjson
 import typer
 
-from headrace_adapters.cli import definition_commands, look_commands, operate_commands, run_commands, start_commands
+from headrace_adapters.cli import (
+    definition_commands,
+    dev_commands,
+    look_commands,
+    operate_commands,
+    run_commands,
+    start_commands,
+    topic_commands,
+)
 from headrace_adapters.cli.exit_codes import ExitCode
 
 _EXIT_CODES = "  ".join(f"{int(code)} {code.name.lower()}" for code in ExitCode)
@@ -27,6 +35,8 @@ cli = typer.Typer(
 )
 
 _WORK, _TELL, _LOOK, _DEFINE = "Work", "Tell a run something", "Look at runs", "Look at flows"
+_DEVELOP = "Develop"
+_LOOK_AFTER = "Look after a cluster"
 
 cli.command(rich_help_panel=_WORK)(run_commands.run)
 cli.command(rich_help_panel=_WORK)(run_commands.worker)
@@ -42,6 +52,8 @@ cli.command(rich_help_panel=_TELL)(operate_commands.pause)
 cli.command(rich_help_panel=_TELL)(operate_commands.unpause)
 cli.command(rich_help_panel=_DEFINE)(definition_commands.check)
 cli.command(rich_help_panel=_DEFINE)(definition_commands.graph)
+cli.add_typer(topic_commands.topics, rich_help_panel=_LOOK_AFTER)
+cli.add_typer(dev_commands.dev, rich_help_panel=_DEVELOP)
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ["LocalWorker", "Settings"]
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,18 +13,11 @@ from headrace.app import App
 from headrace.errors import DefinitionError, StoreError
 from headrace.limits import Limits
 from headrace.plans import Plans
-from headrace_adapters.base import WorkerLoop
+from headrace_adapters.base import LoopThread, WorkerLoop
 from headrace_adapters.execution import Executor
 from headrace_adapters.local.carrier import LocalCarrier, save_blueprints, stored_blueprints
 from headrace_adapters.local.client import LocalClient
 from headrace_adapters.local.layout import PARTITIONS_MAX, KeyValueStore
-
-# How many rounds of the event loop it takes at most from the news of a commit to the question that follows.
-WAKING_ROUNDS = 10
-
-# How long such questions are answered, however many follow.
-LAST_ANSWERS_S = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -51,13 +42,6 @@ class Settings:
             if type(value) is not int or value < least or (most is not None and value > most):
                 upto = "" if most is None else f" to {most}"
                 raise DefinitionError(f"setting {name!r} must be a whole number from {least}{upto}, not {value!r}")
-
-
-def _after_rounds(here: asyncio.AbstractEventLoop, rounds: int, then: Callable[[], None]) -> None:
-    if rounds:
-        here.call_soon(_after_rounds, here, rounds - 1, then)
-    else:
-        then()
 
 
 def now_ms() -> int:
@@ -88,10 +72,7 @@ class LocalWorker(Worker):
         self._open_store = open_store
         self._settings = settings
         self._clock = clock
-        self._thread: threading.Thread | None = None
-        self._ended: asyncio.Future[None] | None = None
-        self._grace_ends: float | None = None
-        self._error: BaseException | None = None
+        self._thread: LoopThread | None = None
         self._clients: list[LocalClient] = []
 
     async def start(self) -> Client:
@@ -116,8 +97,7 @@ class LocalWorker(Worker):
         self._store, self._plans, self._carrier = store, plans, carrier
         self._clients.clear()
         client = self.another_client()
-        self._ended = asyncio.get_running_loop().create_future()
-        self._thread = threading.Thread(target=self._work, name="headrace-loop", daemon=True)
+        self._thread = LoopThread(self._loop, [lambda: self._executor.close(0.5), carrier.close], self._tell_end)
         self._thread.start()
         return client
 
@@ -142,60 +122,18 @@ class LocalWorker(Worker):
     @property
     def works(self) -> bool:
         """Whether it was started and has not stopped."""
-        return self._ended is not None and not self._ended.done()
+        return self._thread is not None and self._thread.works
 
-    def _work(self) -> None:
-        assert self._ended is not None
-        here, ended = self._ended.get_loop(), self._ended
-        try:
-            self._loop.open()
-            self._loop.run(lambda: self._grace_ends is None or time.monotonic() < self._grace_ends)
-            self._answer_last(here)
-        except BaseException as error:  # noqa: BLE001 (``failed`` raises it)
-            self._error = error
-        finally:
-            for close in (lambda: self._executor.close(0.5), self._carrier.close):
-                try:
-                    close()
-                except Exception as error:  # noqa: BLE001 (whatever it is, those who wait for the end are told)
-                    self._error = self._error or error
-            if not here.is_closed():
-                here.call_soon_threadsafe(self._tell_end, ended)
-
-    def _answer_last(self, here: asyncio.AbstractEventLoop) -> None:
-        """Whoever was woken by the last commit is about to ask what it brought: answer until nobody asks any more."""
-        deadline = time.monotonic() + LAST_ANSWERS_S
-        while (left_s := deadline - time.monotonic()) > 0:
-            asked = threading.Event()
-            try:
-                here.call_soon_threadsafe(_after_rounds, here, WAKING_ROUNDS, asked.set)
-            except RuntimeError:
-                return  # The event loop is closed, and nobody is left in it.
-            asked.wait(left_s)
-            if not self._loop.answer():
-                return
-
-    def _tell_end(self, ended: asyncio.Future[None]) -> None:
-        """In the event loop: nobody is to wait for a worker that has stopped, whatever it died of."""
-        error = self._error
-        if error is not None and not isinstance(error, StoreError):
-            error = StoreError(f"the worker died of a defect, please report it: {type(error).__name__}: {error}")
+    def _tell_end(self, error: StoreError | None) -> None:
         for client in self._clients:
             client.stop(error)
-        if not ended.done():
-            ended.set_result(None)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Take nothing new, let what runs finish within *grace_s*, commit, and let go of the store."""
-        if self._thread is None:
-            return
-        self._grace_ends = time.monotonic() + grace_s
-        self._loop.stop()
-        await self.failed()
+        if self._thread is not None:
+            await self._thread.stop(grace_s)
 
     async def failed(self) -> None:
         """Wait until the worker has stopped; raises what it died of."""
-        assert self._ended is not None, "the worker was not started"
-        await asyncio.shield(self._ended)
-        if self._error is not None:
-            raise self._error
+        assert self._thread is not None, "the worker was not started"
+        await self._thread.failed()

@@ -43,6 +43,8 @@ class BatchWriter:
             self.puts.append((EVENTS + run_prefix(rejection.run_id) + order, encode_rejection(rejection)))
         for ended in batch.expired:
             self._forget_run(layout, ended)
+        # A timer may have been set anew for the same moment; deletes go before puts.
+        self.deletes += [timer_key(layout.timer, entry) for entry in batch.stale_timers]
 
     def _write_run(self, layout: Layout, prefix: bytes, change: RunChange) -> None:
         state = change.state

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rocksdict import DbClosedError
 
-from headrace.errors import StoreError, StoreFull, StoreLocked
+from headrace.errors import StoreDamaged, StoreError, StoreFull, StoreLocked
 from headrace_adapters.rocks.lock import locked_message
 
 # As strerror() says them: ENOSPC, EDQUOT, EFBIG.
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_DAMAGED = ("Corruption", "No such file or directory")
 _LOCKED = ("lock hold by current process", "While lock file")
 
 
@@ -46,8 +47,8 @@ def store_error(folder: Path, doing: str, error: Exception) -> StoreError:
             f"{doing} the store in {folder} did not succeed, its disk is too slow ({text}); "
             "use a faster disk or less load, then start the worker again"
         )
-    if "Corruption" in text:
-        return StoreError(
+    if any(sign in text for sign in _DAMAGED):
+        return StoreDamaged(
             f"{doing} the store in {folder} failed, its files are damaged ({text}); "
             "keep a copy of the folder, check the disk, and go on from a backup"
         )

@@ -110,7 +110,7 @@ def test_executions_are_bounded_by_slots_and_work_by_the_backlog(store: MemorySt
     made.settle_busy()
 
     assert made.executor.in_progress == 2
-    assert sum(partition.backlog for partition in made.loop.partitions) <= 3
+    assert sum(partition.backlog for partition in made.loop.partitions.values()) <= 3
     assert len(answers) < 20, "who starts more has to wait"
 
 

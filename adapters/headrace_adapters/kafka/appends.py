@@ -1,0 +1,122 @@
+"""Writing without transactions, for the guarantee ``at_least_once``: cheaper, and what a crash cuts short happens again.
+
+Everything that a step decided is written and acknowledged before the store is, and the store before the offsets move:
+
+    1. jobs, results, events, context values, dead letters        acknowledged by the brokers
+    2. the coordination changelog                                 acknowledged
+    3. the local store (by the carrier)
+    4. the offsets of what was taken                              :meth:`Appends.settle`
+
+Whatever stops a worker between two of these, the coordination changelog is never ahead of what it speaks of, and jobs
+are delivered again that may have been taken. Records of one run and one step go out in one batch of the producer, which
+a broker appends whole or not at all, so a run is never half a step further. A step may so be decided twice: its events
+then stand twice in the history, under the same sequence numbers.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Appends"]
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from headrace.errors import StoreError
+from headrace_adapters.kafka.clients import Clients, Consumer, Producer
+from headrace_adapters.kafka.connection import plain_producer
+from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.settings import KafkaSettings
+from headrace_adapters.kafka.transactions import InDoubt, Outgoing, send
+
+_LOGGER = logging.getLogger(__name__)
+
+FLUSH_S = 1.0
+
+
+class Appends:
+    """The producer of a worker that promises *at least once*. As :class:`headrace_adapters.kafka.transactions.Transactions`."""
+
+    transactional_id = ""
+
+    def __init__(
+        self,
+        clients: Clients,
+        settings: KafkaSettings,
+        jobs_topic: str,
+        coordination_topic: str,
+        give_up: Callable[[], bool],
+    ) -> None:
+        self._clients = clients
+        self._settings = settings
+        self._jobs_topic = jobs_topic
+        self._coordination_topic = coordination_topic
+        self._give_up = give_up
+        self._producer: Producer | None = None
+        self.fencings = 0
+
+    def open(self) -> None:
+        """Make the producer."""
+        self.close()
+        self._producer = self._clients.producer(plain_producer(self._settings))
+
+    def commit(
+        self,
+        records: Iterable[Outgoing],
+        offsets: Mapping[int, int],  # noqa: ARG002 (they move with ``settle``, when the store is written)
+        consumer: Consumer,  # noqa: ARG002
+        last_of: frozenset[str],
+    ) -> dict[tuple[str, int], int]:
+        """Write *records*; gives, for each partition of the topics *last_of*, the offset behind its last record.
+
+        Raises :class:`InDoubt` when some of them may not be written.
+        """
+        written: dict[tuple[str, int], int] = {}
+        failed: list[KafkaError] = []
+
+        def note(error: KafkaError | None, message: Any) -> None:
+            if error is not None:
+                failed.append(error)
+            elif message.topic() in last_of:
+                written[message.topic(), message.partition()] = message.offset() + 1
+
+        last: list[Outgoing] = []
+        producer = self._producer
+        assert producer is not None, "the producer was not opened"
+        for record in records:
+            if record.topic == self._coordination_topic:
+                last.append(record)
+            else:
+                send(producer, record, on_delivery=note)
+        self._flush(producer, failed)
+        for record in last:
+            send(producer, record, on_delivery=note)
+        self._flush(producer, failed)
+        return written
+
+    def _flush(self, producer: Producer, failed: list[KafkaError]) -> None:
+        while producer.flush(FLUSH_S) and not failed:
+            if self._give_up():
+                raise StoreError(f"the brokers at {self._settings.servers} did not take records in time: look after them")
+        if failed:
+            _LOGGER.warning("records could not be written: %s", failed[0].str())
+            self.open()
+            raise InDoubt(failed[0].str())
+
+    def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> None:
+        """Move the offsets; where that fails, the jobs are delivered once more."""
+        positions = [TopicPartition(self._jobs_topic, number, offset) for number, offset in offsets.items()]
+        try:
+            consumer.commit(offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.fatal():
+                raise store_error("committing offsets", error, self._settings) from error
+            _LOGGER.warning("offsets were not committed, so some jobs will be delivered again: %s", reason.str())
+
+    def close(self) -> None:
+        """Let go of the producer."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()

@@ -1,0 +1,131 @@
+"""The blueprints topic: every version of every flow that runs may be pinned to, for all workers alike.
+
+A worker reads it to its end before it owns anything, and goes on reading it. It writes those of its own app that are not
+the newest there, so what was deployed last is what runs without a version begin with, and all workers agree on it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BlueprintLog"]
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from headrace.blueprint import Blueprint, from_json, to_json
+from headrace.errors import DefinitionError, StoreError
+from headrace.plans import Plans
+from headrace_adapters.kafka.clients import Clients
+from headrace_adapters.kafka.connection import admin, plain_producer, reader
+from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.settings import KafkaSettings
+from headrace_adapters.kafka.topic_layout import TopicLayout
+
+_LOGGER = logging.getLogger(__name__)
+
+REQUEST_S = 10.0
+END_S = 60.0
+
+
+class BlueprintLog:
+    """Reads the topic into *plans*, and writes the blueprints of an app into it."""
+
+    def __init__(self, clients: Clients, settings: KafkaSettings, layout: TopicLayout, plans: Plans) -> None:
+        self._clients = clients
+        self._settings = settings
+        self._topic = layout.blueprints
+        self._plans = plans
+        self._reader = clients.consumer(reader(settings))
+        self._reader.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+        self._position = 0
+        self._newest: dict[str, str] = {}
+        self._seen: set[tuple[str, str]] = set()
+
+    def read_to_end(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Read everything that is there now. Raises :class:`StoreError` when that does not succeed."""
+        place = TopicPartition(self._topic, 0)
+        asked = self._clients.admin(admin(self._settings)).list_offsets(
+            {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
+        )
+        try:
+            end = asked[place].result(REQUEST_S + 1).offset
+        except KafkaException as error:
+            raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error
+        deadline_s = time.monotonic() + END_S
+        while self._position < end:
+            self._take(self._reader.consume(1_000, 0.2))
+            if time.monotonic() > deadline_s or give_up():
+                raise StoreError(
+                    f"{self._topic} could not be read to its end, {end}, within {END_S:g} s (it is at {self._position}): "
+                    "look after the brokers, and start again"
+                )
+
+    def poll(self) -> bool:
+        """Read what has come since; whether there was anything new."""
+        return self._take(self._reader.consume(1_000, 0))
+
+    def publish(self, blueprints: Sequence[Blueprint]) -> None:
+        """Write those that are not the newest of their flow. Raises :class:`DefinitionError` where a version differs."""
+        for blueprint in blueprints:
+            self._plans.add(blueprint)
+        last = {blueprint.id: blueprint for blueprint in blueprints}
+        fresh = [
+            blueprint
+            for blueprint in blueprints
+            if (blueprint.id, blueprint.version) not in self._seen
+            or (last[blueprint.id] is blueprint and self._newest.get(blueprint.id) != blueprint.version)
+        ]
+        if not fresh:
+            return
+        producer = self._clients.producer(plain_producer(self._settings))
+        failed: list[KafkaError] = []
+
+        def note(error: KafkaError | None, _: Any) -> None:
+            if error is not None:
+                failed.append(error)
+
+        for blueprint in fresh:
+            key = f"{blueprint.id}@{blueprint.version}".encode()
+            producer.produce(self._topic, orjson.dumps(to_json(blueprint)), key, 0, on_delivery=note)
+        if producer.flush(END_S):
+            raise StoreError(f"{self._topic} took no records within {END_S:g} s: look after the brokers, and start again")
+        if failed:
+            raise store_error(f"writing to {self._topic}", KafkaException(failed[0]), self._settings)
+        self.read_to_end()
+
+    def _take(self, messages: Iterable[Any]) -> bool:
+        new = False
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self._position = max(self._position, message.offset())
+                else:
+                    _LOGGER.warning("reading %s: %s", self._topic, error.str())
+                continue
+            self._position = message.offset() + 1
+            if message.value() is not None:
+                new = self._add(message) or new
+        return new
+
+    def _add(self, message: Any) -> bool:
+        try:
+            blueprint = from_json(orjson.loads(message.value()))
+            added = self._plans.add(blueprint)
+        except (ValueError, DefinitionError) as error:
+            # Runs that are pinned to it are parked, with a reason of their own; all others go on.
+            _LOGGER.error("record %d of %s is no blueprint for this worker: %s", message.offset(), self._topic, error)
+            return False
+        self._newest[blueprint.id] = blueprint.version
+        self._seen.add((blueprint.id, blueprint.version))
+        return added
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._reader.close()
+

@@ -1,0 +1,133 @@
+"""One batch of a partition as records of the topics, and as what the local store takes over when they are committed.
+
+The batch is written as every adapter on a key-value store writes it (``headrace_adapters.local.writer``), and each place
+of that store is a place on the wire: a key under ``C`` and ``X`` is one of the changelogs', a head is the coordination
+record ``[run, "r"]``, ``E`` and ``R`` are events and results, which stay out of the store. Indexes are the store's own.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BatchRecords"]
+
+from collections.abc import Iterator
+
+import orjson
+
+from headrace.batch import Batch
+from headrace.commands import RunNode
+from headrace_adapters.kafka.topic_layout import TopicLayout
+from headrace_adapters.kafka.transactions import Outgoing
+from headrace_adapters.local.layout import Layout
+from headrace_adapters.local.writer import BatchWriter
+from headrace_topics.jobs_record import encode_command
+from headrace_topics.partitioning import partition_of
+
+# The first byte of a key in the store.
+_HEAD, _COORDINATION, _CONTEXT, _EVENTS, _RESULT = b"HCXER"
+
+# A letter and two bytes of partition stand before the key of a changelog record.
+_SKIP = 3
+_SEQ_BYTES = 8
+_HEAD_PART = b'"r"]'
+
+# Larger records of events are cut between decisions, so that one run with much to tell stays far below any limit.
+EVENTS_BYTES_MAX = 900_000
+
+
+class BatchRecords:
+    """The records of one batch. *records* go out; *puts* and *deletes* are the store's, once they are committed."""
+
+    def __init__(self, layout: TopicLayout, rejections: Iterator[int], dedup_window_ms: int) -> None:
+        self._layout = layout
+        self._rejections = rejections
+        self._dedup_window_ms = dedup_window_ms
+        self.records: list[Outgoing] = []
+        self.puts: list[tuple[bytes, bytes]] = []
+        self.deletes: list[bytes] = []
+        self.jobs: dict[int, list[bytes]] = {}
+        """By partition, the node jobs among the records."""
+
+    def add(self, number: int, batch: Batch) -> None:
+        """Add what was decided in partition *number*."""
+        writer = BatchWriter(self._rejections)
+        writer.add(Layout(number), batch, self._dedup_window_ms)
+        self._add_deletes(number, writer)
+        self._add_puts(number, writer)
+        self._add_jobs(number, batch)
+
+    def _add_deletes(self, number: int, writer: BatchWriter) -> None:
+        layout, records = self._layout, self.records
+        for key in writer.deletes:
+            space = key[0]
+            if space == _COORDINATION:
+                records.append(Outgoing(layout.coordination, number, key[_SKIP:], None))
+            elif space == _CONTEXT:
+                records.append(Outgoing(layout.context, number, key[_SKIP:], None))
+            elif space == _HEAD:
+                records.append(Outgoing(layout.coordination, number, key[_SKIP:] + _HEAD_PART, None))
+            elif space == _RESULT:
+                records.append(Outgoing(layout.results, number, _run_id(key[1:]), None))
+                continue
+            self.deletes.append(key)
+
+    def _add_puts(self, number: int, writer: BatchWriter) -> None:
+        layout, records, puts = self._layout, self.records, self.puts
+        for put in writer.puts:
+            key, value = put
+            space = key[0]
+            if space == _COORDINATION:
+                records.append(Outgoing(layout.coordination, number, key[_SKIP:], value))
+            elif space == _EVENTS:
+                run_id = _run_id(key[1:-_SEQ_BYTES])
+                if len(value) > EVENTS_BYTES_MAX:
+                    records += [Outgoing(layout.events, number, run_id, part) for part in cut_events(value)]
+                else:
+                    records.append(Outgoing(layout.events, number, run_id, value))
+                continue
+            elif space == _CONTEXT:
+                records.append(Outgoing(layout.context, number, key[_SKIP:], value))
+            elif space == _HEAD:
+                records.append(Outgoing(layout.coordination, number, key[_SKIP:] + _HEAD_PART, value))
+            elif space == _RESULT:
+                records.append(Outgoing(layout.results, number, _run_id(key[1:]), value))
+                continue
+            puts.append(put)
+
+    def _add_jobs(self, number: int, batch: Batch) -> None:
+        """Work that was scheduled, and what runs tell other runs."""
+        layout, records = self._layout, self.records
+        jobs = self.jobs.setdefault(number, [])
+        for run_id, node_id, item in batch.ready:
+            state = batch.runs[run_id].state
+            work = state.work(node_id, item)
+            if work is None or state.ended:
+                continue
+            job = encode_command(RunNode(run_id, state.blueprint_id, node_id, item, work.activation, work.attempt))
+            jobs.append(job)
+            records.append(Outgoing(layout.jobs, number, run_id.encode(), job))
+        for command in batch.publish:
+            home = partition_of(command.run_id, layout.partitions)
+            records.append(Outgoing(layout.jobs, home, command.run_id.encode(), encode_command(command)))
+
+
+def _run_id(prefix: bytes) -> bytes:
+    """The run id of keys that begin with *prefix*, as a record's key."""
+    run_id: str = orjson.loads(prefix[:-1] + b"]")[0]
+    return run_id.encode()
+
+
+def cut_events(record: bytes) -> Iterator[bytes]:
+    """A record of events as several, cut between decisions; each has at least one."""
+    data = orjson.loads(record)
+    seq, decisions = data["seq"], data["decisions"]
+    part: list[bytes] = []
+    size, count = 0, 0
+    for decision in decisions:
+        encoded = orjson.dumps(decision)
+        if part and size + len(encoded) > EVENTS_BYTES_MAX:
+            yield orjson.dumps({**data, "seq": seq, "decisions": [orjson.Fragment(known) for known in part]})
+            seq, part, size, count = seq + count, [], 0, 0
+        part.append(encoded)
+        size += len(encoded)
+        count += len(decision["events"])
+    yield orjson.dumps({**data, "seq": seq, "decisions": [orjson.Fragment(known) for known in part]})

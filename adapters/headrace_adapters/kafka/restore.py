@@ -1,0 +1,352 @@
+"""Bringing the local copy of a partition up to date, before the partition is worked on or while it is kept warm.
+
+A partition that was assigned goes through these states; others are worked on meanwhile, since every step is short:
+
+    offsets    from where the jobs are to be read: the committed offset, once no transaction is open over it. Where the
+               last committer is dead its transaction would stay open until it times out; so its transactional id, which
+               stands beside the offset, is taken over, and that ends the transaction at once
+    ends       how far the changelogs go: the high watermark, as a reader of uncommitted records sees it. (What a reader of
+               committed ones is told ends at the first open transaction, and committed records lie behind it.)
+    reading    committed records, from where the copy is to the end or past it
+    done       :meth:`Restorer.step` gives the partition and the offset
+
+A copy that ends behind the changelog or begins before it is none of this changelog: it is dropped, loudly, and made anew.
+*Warm* partitions are other workers': their changelogs are read without an end.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Restorer"]
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress
+from headrace_adapters.kafka.clients import Admin, Clients
+from headrace_adapters.kafka.connection import admin, reader, transactional_producer
+from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.settings import KafkaSettings
+from headrace_adapters.kafka.topic_layout import TopicLayout
+
+_LOGGER = logging.getLogger(__name__)
+
+# Records in one slice; other partitions wait for it.
+SLICE_RECORDS = 10_000
+
+# How long an offset may stay under an open transaction before its owner is fenced. A commit takes milliseconds.
+UNSTABLE_S = 0.5
+
+# One request to the brokers.
+REQUEST_S = 5.0
+
+# How often progress is told, and when a restore that does not move asks again how far it has to go.
+TOLD_S = 2.0
+STALLED_S = 30.0
+
+OFFSETS, FENCING, ENDS, READING, WARM = "offsets", "fencing", "ends", "reading", "warm"
+
+
+class _Task:
+    """One partition on its way. *offset*: where its jobs are read from; *ends*: where its changelogs end."""
+
+    def __init__(self, number: int, state: str) -> None:
+        self.number = number
+        self.state = state
+        self.asked: Future[Any] | None = None
+        self.asked_ends: dict[TopicPartition, Future[Any]] = {}
+        self.asked_starts: dict[TopicPartition, Future[Any]] = {}
+        self.fencing: threading.Thread | None = None
+        self.offset = 0
+        self.first: int | None = None
+        self.unstable_s: float | None = None
+        self.progress: Progress = []
+        self.ends: Progress = []
+        self.begun_s = self.moved_s = self.told_s = time.monotonic()
+        self.records = 0
+        self.reading = False
+
+    @property
+    def remaining(self) -> int:
+        """How many offsets are left, at most so many records."""
+        return sum(max(0, end - done) for end, done in zip(self.ends, self.progress, strict=False))
+
+
+class Restorer:
+    """Restores partitions into one store, and keeps others warm. Used from the loop's thread."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        settings: KafkaSettings,
+        layout: TopicLayout,
+        copy: ChangelogCopy,
+        transactional_id: str,
+        told: Callable[[int, int, int], None] = lambda number, records, remaining: None,  # noqa: ARG005
+    ) -> None:
+        self._clients = clients
+        self._settings = settings
+        self._layout = layout
+        self._copy = copy
+        self._transactional_id = transactional_id
+        self._told = told
+        self._admin: Admin = clients.admin(admin(settings))
+        self._reader = clients.consumer(reader(settings))
+        self._tasks: dict[int, _Task] = {}
+
+    @property
+    def restoring(self) -> dict[int, int]:
+        """The partitions that are being restored, with how many offsets are left."""
+        return {number: task.remaining for number, task in self._tasks.items() if task.state != WARM}
+
+    @property
+    def warm(self) -> set[int]:
+        """The partitions that are kept warm."""
+        return {number for number, task in self._tasks.items() if task.state == WARM}
+
+    def add(self, number: int) -> None:
+        """The partition is assigned: bring it up to date."""
+        task = self._tasks.get(number)
+        if task is None or task.state != WARM:
+            self.drop([number])
+            task = self._tasks[number] = _Task(number, OFFSETS)
+        task.state = OFFSETS
+        task.begun_s = task.moved_s = task.told_s = time.monotonic()
+
+    def keep_warm(self, numbers: Iterable[int]) -> None:
+        """Follow the changelogs of just these partitions, beside those that are being restored."""
+        wanted = set(numbers)
+        self.drop(self.warm - wanted)
+        for number in wanted - self._tasks.keys():
+            self._tasks[number] = _Task(number, WARM)
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Stop with these; their copies stay as they are."""
+        for number in list(numbers):
+            task = self._tasks.pop(number, None)
+            if task is not None and task.reading:
+                self._reader.incremental_unassign([TopicPartition(topic, number) for topic in self._copy.topics])
+
+    def step(self) -> list[tuple[int, int]]:
+        """Do a slice of the work; gives the partitions that are up to date, with the offset of their next job."""
+        if not self._tasks:
+            return []
+        for task in self._tasks.values():
+            if task.state in (OFFSETS, FENCING):
+                self._ask_offset(task)
+            if task.state == ENDS or (task.state == WARM and not task.progress):
+                self._ask_ends(task)
+        if any(task.reading for task in self._tasks.values()):
+            self._read()
+        return [self._finish(task) for task in list(self._tasks.values()) if self._is_done(task)]
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        self._tasks.clear()
+        self._reader.close()
+
+    # From where the jobs are read.
+
+    def _ask_offset(self, task: _Task) -> None:
+        if task.fencing is not None:
+            if task.fencing.is_alive():
+                return
+            task.fencing, task.state, task.unstable_s = None, OFFSETS, None
+        if task.asked is None:
+            stable = task.state == OFFSETS
+            request = ConsumerGroupTopicPartitions(
+                self._settings.group, [TopicPartition(self._layout.jobs, task.number)]
+            )
+            asked = self._admin.list_consumer_group_offsets([request], require_stable=stable, request_timeout=REQUEST_S)
+            task.asked = asked[self._settings.group]
+        if not task.asked.done():
+            return
+        asked_now, task.asked = task.asked, None
+        try:
+            answer = asked_now.result().topic_partitions[0]
+        except KafkaException as error:
+            self._passing("asking for the committed offset", error, task)
+            return
+        if answer.error is not None:
+            self._unstable(task, answer.error)
+        elif task.state == FENCING:
+            self._fence(task, answer.metadata or "")
+        else:
+            task.offset, task.state, task.unstable_s = answer.offset, ENDS, None
+
+    def _unstable(self, task: _Task, error: KafkaError) -> None:
+        """A transaction is open over the offset; its owner is about to end it, or is dead."""
+        now_s = time.monotonic()
+        task.unstable_s = task.unstable_s or now_s
+        if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
+            _LOGGER.warning("partition %d: its committed offset is not to be had: %s", task.number, error.str())
+        elif now_s - task.unstable_s > UNSTABLE_S:
+            task.state = FENCING
+
+    def _fence(self, task: _Task, transactional_id: str) -> None:
+        """End the transaction of the last committer, which is not the owner any more."""
+        if transactional_id in ("", self._transactional_id):
+            task.state, task.unstable_s = OFFSETS, None
+            return
+        _LOGGER.warning("partition %d: the transaction that %s left open is ended", task.number, transactional_id)
+
+        def fence() -> None:
+            producer = self._clients.producer(transactional_producer(self._settings, transactional_id))
+            try:
+                producer.init_transactions(REQUEST_S)
+            except KafkaException as error:
+                _LOGGER.warning("the transaction of %s could not be ended yet: %s", transactional_id, error.args[0].str())
+
+        task.fencing = threading.Thread(target=fence, name="headrace-fencing", daemon=True)
+        task.fencing.start()
+
+    # How far the changelogs go.
+
+    def _ask_ends(self, task: _Task) -> None:
+        if not task.asked_ends:
+            places = [TopicPartition(topic, task.number) for topic in self._copy.topics]
+            uncommitted = {"isolation_level": IsolationLevel.READ_UNCOMMITTED, "request_timeout": REQUEST_S}
+            task.asked_ends = self._admin.list_offsets({place: OffsetSpec.latest() for place in places}, **uncommitted)
+            places.append(TopicPartition(self._layout.jobs, task.number))
+            task.asked_starts = self._admin.list_offsets({place: OffsetSpec.earliest() for place in places}, **uncommitted)
+        asked = [*task.asked_ends.values(), *task.asked_starts.values()]
+        if not all(future.done() for future in asked):
+            return
+        ends, starts = task.asked_ends, task.asked_starts
+        task.asked_ends, task.asked_starts = {}, {}
+        try:
+            task.ends = [future.result().offset for future in ends.values()]
+            first = [future.result().offset for future in starts.values()]
+        except KafkaException as error:
+            self._passing("asking how far the changelogs go", error, task)
+            return
+        self._check_offset(task, first.pop())
+        self._begin_reading(task, first)
+
+    def _check_offset(self, task: _Task, first: int) -> None:
+        """Where nothing is committed, or what is committed is gone, jobs are read from the first one that there is."""
+        if 0 <= task.offset < first and task.state != WARM:
+            _LOGGER.error(
+                "partition %d: jobs %d to %d were deleted before anybody took them: raise the retention of topic %s",
+                task.number, task.offset, first - 1, self._layout.jobs,
+            )  # fmt: skip
+        task.offset = max(task.offset, first)
+
+    def _begin_reading(self, task: _Task, first: list[int]) -> None:
+        if not task.reading:
+            done = self._copy.progress(task.number)
+            if done is not None:
+                for at, begin, end, topic in zip(done, first, task.ends, self._copy.topics, strict=True):
+                    if not begin <= at <= end:
+                        _LOGGER.error(
+                            "partition %d: the local copy of %s is at %d, and that has %d to %d: it is made anew",
+                            task.number, topic, at, begin, end,
+                        )  # fmt: skip
+                        done = None
+                        break
+            if done is None:
+                self._copy.wipe(task.number)
+                done = first
+            task.progress = done
+            self._reader.incremental_assign(
+                [TopicPartition(topic, task.number, at) for topic, at in zip(self._copy.topics, done, strict=True)]
+            )
+            task.reading = True
+        if task.state != WARM:
+            task.state = READING
+
+    # Reading.
+
+    def _read(self) -> None:
+        messages = self._reader.consume(SLICE_RECORDS, 0)
+        if not messages:
+            self._watch_stalls()
+            return
+        now_s = time.monotonic()
+        records = []
+        moved: dict[int, Progress] = {}
+        for message in messages:
+            error = message.error()
+            number = message.partition()
+            task = self._tasks.get(number)
+            if task is None:
+                continue
+            if error is None:
+                records.append(message)
+                at = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                at = message.offset()
+            else:
+                self._passing("reading the changelogs", KafkaException(error), task)
+                continue
+            which = 0 if message.topic() == self._copy.topics[0] else 1
+            if at > task.progress[which]:
+                task.progress[which] = at
+                moved[number] = task.progress
+                task.moved_s = now_s
+                task.records += error is None
+        if moved:
+            self._copy.apply(records, moved)
+        for number in moved:
+            self._tell(self._tasks[number], now_s)
+
+    def _is_done(self, task: _Task) -> bool:
+        return task.state == READING and not task.remaining
+
+    def _finish(self, task: _Task) -> tuple[int, int]:
+        self.drop([task.number])
+        self._copy.finish(task.number)
+        took_s = time.monotonic() - task.begun_s
+        _LOGGER.info("partition %d: restored, %d records in %.1f s", task.number, task.records, took_s)
+        self._told(task.number, task.records, 0)
+        return task.number, task.offset
+
+    def _tell(self, task: _Task, now_s: float) -> None:
+        self._told(task.number, task.records, task.remaining)
+        if task.state == READING and now_s - task.told_s > TOLD_S:
+            task.told_s = now_s
+            done = 100 * (1 - task.remaining / max(1, sum(task.ends)))
+            _LOGGER.info("partition %d: restoring, %d records so far, %.0f %%", task.number, task.records, done)
+
+    def _watch_stalls(self) -> None:
+        now_s = time.monotonic()
+        for task in self._tasks.values():
+            if task.state == READING and now_s - task.moved_s > STALLED_S:
+                _LOGGER.error(
+                    "partition %d: restoring does not move, at %s of %s: is a transaction left open, or a broker down?",
+                    task.number, task.progress, task.ends,
+                )  # fmt: skip
+                task.moved_s = now_s
+                task.state = OFFSETS
+
+    def _passing(self, doing: str, error: KafkaException, task: _Task) -> None:
+        """What passes by itself is tried again; the rest is the operator's."""
+        reason: KafkaError = error.args[0]
+        if reason.fatal() or not (reason.retriable() or reason.code() in _PASSING):
+            raise store_error(f"{doing} of partition {task.number}", error, self._settings) from error
+        if reason.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
+            self._unstable(task, reason)
+            return
+        _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
+
+
+_PASSING = frozenset(
+    (
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    )
+)
+

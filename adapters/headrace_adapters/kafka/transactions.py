@@ -1,0 +1,219 @@
+"""One transactional producer for each worker: all that a step decided, and the offsets of what it took, at once or not at all.
+
+    begin -> produce -> send offsets with the group's metadata -> commit
+
+The transactional id belongs to the slot of the worker and outlives it, so a worker that starts again aborts what its
+predecessor left open. What fences a worker that was left behind is the generation in the group's metadata, so every
+transaction carries offsets, those that only timers caused too, and the metadata is taken when the offsets are sent:
+never from before a rebalance, and only for partitions that the assignment held at that moment (the broker checks that a
+committer is a member of the group, and not that it owns the partition).
+
+How a transaction can end:
+
+    committed            :meth:`Transactions.commit` returns where each topic partition that was written goes on
+    :class:`Undone`      it was aborted, and nothing of it has happened
+    :class:`InDoubt`     nobody knows: a commit or an abort timed out, or the producer was fenced. The producer has been
+                         replaced by a new one under the same id, and by that the transaction has ended one way or the other;
+                         which way, the changelog and the committed offsets tell
+    ``StoreError``       neither can be reached: the worker has to stop
+"""
+
+from __future__ import annotations
+
+__all__ = ["InDoubt", "Outgoing", "Transactions", "Undone"]
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from headrace.errors import StoreError
+from headrace_adapters.kafka.clients import Clients, Consumer, Producer
+from headrace_adapters.kafka.connection import transactional_producer
+from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.settings import KafkaSettings
+
+_LOGGER = logging.getLogger(__name__)
+
+# One attempt of a call that waits for the broker; between two attempts it is looked whether the worker is to stop.
+ATTEMPT_S = 5.0
+
+# A worker that is fenced again and again shares its slot with another one that lives.
+FENCED_MAX = 5
+FENCED_WINDOW_S = 60.0
+
+
+class Outgoing(NamedTuple):
+    """One record on its way out."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Undone(Exception):
+    """The transaction was aborted: nothing of it has happened."""
+
+
+class InDoubt(Exception):
+    """It is not known whether the transaction has happened; by now it has ended."""
+
+
+class Transactions:
+    """The transactional producer of a worker. *give_up* tells whether the worker is to stop waiting for brokers."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        settings: KafkaSettings,
+        transactional_id: str,
+        jobs_topic: str,
+        give_up: Callable[[], bool],
+    ) -> None:
+        self._clients = clients
+        self._settings = settings
+        self.transactional_id = transactional_id
+        self._jobs_topic = jobs_topic
+        self._give_up = give_up
+        self._fenced_at: deque[float] = deque(maxlen=FENCED_MAX)
+        self._producer: Producer | None = None
+        self.fencings = 0
+
+    def open(self) -> None:
+        """Make the producer; what a predecessor under this id left open is aborted by that.
+
+        Raises :class:`StoreError` when the brokers refuse it, or cannot be reached until *give_up* says so.
+        """
+        self.close()
+        producer = self._clients.producer(transactional_producer(self._settings, self.transactional_id))
+        while True:
+            try:
+                producer.init_transactions(ATTEMPT_S)
+            except KafkaException as error:
+                if not error.args[0].retriable() or self._give_up():
+                    raise store_error("beginning transactions", error, self._settings) from error
+                _LOGGER.warning("waiting for the brokers to admit transactions: %s", error.args[0].str())
+            else:
+                self._producer = producer
+                return
+
+    def commit(
+        self, records: Iterable[Outgoing], offsets: Mapping[int, int], consumer: Consumer, last_of: frozenset[str]
+    ) -> dict[tuple[str, int], int]:
+        """Commit *records* and the *offsets* (of the jobs topic, by partition) in one transaction.
+
+        Gives, for each partition that was written of the topics *last_of*, the offset behind its last record.
+        """
+        assert offsets, "every transaction carries offsets, because they carry the generation that fences"
+        producer = self._producer
+        assert producer is not None, "the producer was not opened"
+        written: dict[tuple[str, int], int] = {}
+        failed: list[KafkaError] = []
+        try:
+            producer.begin_transaction()
+            _produce(producer, records, last_of, written, failed)
+            positions = [
+                TopicPartition(self._jobs_topic, number, offset, metadata=self.transactional_id)
+                for number, offset in offsets.items()
+            ]
+            self._insist(lambda: producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), ATTEMPT_S))
+            self._insist(lambda: producer.commit_transaction(ATTEMPT_S))
+        except KafkaException as error:
+            self._end(producer, error.args[0])
+        assert not failed, f"a transaction was committed without a record of its own: {failed[0]}"
+        return written
+
+    def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> None:
+        """Nothing is left to do: the offsets moved with the transaction."""
+
+    def _insist(self, call: Callable[[], None]) -> None:
+        """Repeat a call that the broker did not answer in time: librdkafka then goes on where it was."""
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if not reason.retriable() or reason.txn_requires_abort() or reason.fatal() or self._give_up():
+                    raise
+                _LOGGER.warning("a transaction waits for the brokers: %s", reason.str())
+
+    def _end(self, producer: Producer, reason: KafkaError) -> None:
+        """End a transaction that failed; always raises."""
+        if not reason.fatal():
+            try:
+                self._insist(lambda: producer.abort_transaction(ATTEMPT_S))
+            except KafkaException as error:
+                _LOGGER.warning("a transaction could not be aborted: %s", error.args[0].str())
+            else:
+                raise Undone(reason.str()) from None
+        self._replace(reason)
+        raise InDoubt(reason.str()) from None
+
+    def _replace(self, reason: KafkaError) -> None:
+        """A new producer under the same id; what the old one left open ends with that."""
+        if reason.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+            self.fencings += 1
+            now_s = time.monotonic()
+            self._fenced_at.append(now_s)
+            if len(self._fenced_at) == FENCED_MAX and now_s - self._fenced_at[0] < FENCED_WINDOW_S:
+                raise StoreError(
+                    f"the transactions of this worker ({self.transactional_id}) were taken over {FENCED_MAX} times within "
+                    f"{FENCED_WINDOW_S:g} s: another worker runs on a copy of its state folder; give each one a folder of "
+                    "its own (setting 'state'), and remove the copy"
+                )
+        _LOGGER.warning("the transactional producer is replaced: %s", reason.str())
+        self.open()
+
+    def close(self) -> None:
+        """Let go of the producer; nothing may be open any more."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+
+
+def _produce(
+    producer: Producer,
+    records: Iterable[Outgoing],
+    last_of: frozenset[str],
+    written: dict[tuple[str, int], int],
+    failed: list[KafkaError],
+) -> None:
+    """Hand the records over; the last one of each partition of *last_of* tells its offset when it is written."""
+    held: dict[tuple[str, int], Outgoing] = {}
+
+    def note(error: KafkaError | None, message: Any) -> None:
+        if error is not None:
+            failed.append(error)
+        else:
+            written[message.topic(), message.partition()] = message.offset() + 1
+
+    produce = producer.produce
+    for record in records:
+        topic, partition, key, value = record
+        if topic in last_of:
+            before = held.get((topic, partition))
+            held[topic, partition] = record
+            if before is None:
+                continue
+            topic, partition, key, value = before
+        try:
+            produce(topic, value, key, partition)
+        except BufferError:
+            send(producer, Outgoing(topic, partition, key, value))
+    for last in held.values():
+        send(producer, last, on_delivery=note)
+
+
+def send(producer: Producer, record: Outgoing, **others: Any) -> None:
+    """Hand one record over, as soon as the producer has room for it."""
+    while True:
+        try:
+            producer.produce(record.topic, record.value, record.key, record.partition, **others)
+            return
+        except BufferError:
+            producer.poll(0.1)

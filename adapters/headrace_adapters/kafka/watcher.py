@@ -1,0 +1,36 @@
+"""What a carrier tells whoever counts: metrics, tests, a terminal."""
+
+from __future__ import annotations
+
+__all__ = ["Unwatched", "Watcher"]
+
+from typing import Protocol
+
+
+class Watcher(Protocol):
+    """Called from the loop's thread; must not block and must not raise."""
+
+    def committed(self, records: int, jobs: int, took_s: float) -> None:
+        """One commit of so many records, with so many jobs taken."""
+        ...
+
+    def counted(self, what: str) -> None:
+        """One of: ``moved``, ``dead_letter``, ``undone``, ``in_doubt``."""
+        ...
+
+    def restoring(self, number: int, records: int, remaining: int) -> None:
+        """A partition has read so many changelog records, and so many offsets are left."""
+        ...
+
+
+class Unwatched:
+    """Nobody counts."""
+
+    def committed(self, records: int, jobs: int, took_s: float) -> None:
+        """Nothing."""
+
+    def counted(self, what: str) -> None:
+        """Nothing."""
+
+    def restoring(self, number: int, records: int, remaining: int) -> None:
+        """Nothing."""
