@@ -143,7 +143,16 @@ class ScriptedExecutor:
 
     def pass_time(self) -> bool:
         """Let the clock go on to the next behaviour that ends; False where none will by itself."""
-        if not self._sleeping:
+        if self.next_ms is None:
             return False
-        self._clock_ms = self._sleeping[0][0]
+        self.go_on_to(self.next_ms)
         return True
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the next behaviour ends, on the executor's clock; None where none will by itself."""
+        return self._sleeping[0][0] if self._sleeping else None
+
+    def go_on_to(self, clock_ms: int) -> None:
+        """Let the clock go on, as far as it is not there already."""
+        self._clock_ms = max(self._clock_ms, clock_ms)

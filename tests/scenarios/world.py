@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+__all__ = ["RUN", "START_MS", "World", "assert_same", "snapshot"]
+
 from collections import Counter
 from typing import Any
 
-from headrace import events as e
 from headrace.adapter import Answer, RunResult
-from headrace.apply import apply
 from headrace.batch import Batch
 from headrace.blueprint import from_json
 from headrace.commands import Command
-from headrace.execution import NO_ITEM
 from headrace.limits import Limits
 from headrace.plans import Plans
 from headrace.ports import Ended
@@ -20,41 +19,15 @@ from headrace.values import decode
 from headrace.waits import open_waits
 from headrace_adapters.base import WorkerLoop
 from headrace_adapters.local.layout import RESULT
-from headrace_topics.events_record import decode_events, encode_events
 from headrace_topics.names import run_prefix
 from headrace_topics.results_record import decode_result
-from headrace_topics.state_records import encode_part, run_parts
 
 from .backends import Backend
+from .checks import Checks, assert_same, snapshot
 from .scripted import Script, ScriptedExecutor
 
 START_MS = 1_700_000_000_000
-FINAL = (e.RunCompleted, e.RunFailed, e.RunCancelled)
-
-
-def snapshot(state: RunState) -> dict[str, Any]:
-    """Everything of a run's state, as bytes where it is recorded and as numbers where it is derived."""
-    parts = {part: encode_part(state, part) for part in run_parts(state)}
-    joins = {
-        node: (dict(join.arrived), dict(join.dead), dict(join.failed))
-        for node, join in state.joins.items()
-        if join.arrived or join.dead or join.failed
-    }
-    return {
-        "parts": parts,
-        "context": dict(state.context),
-        "seq": state.seq,
-        "counters": (state.open, state.waiting, state.active),
-        "joins": joins,
-        "ended": state.ended,
-    }
-
-
-def assert_same(one: dict[str, Any], other: dict[str, Any], what: str) -> None:
-    """Compare two snapshots, and say where they differ."""
-    for name, value in one.items():
-        assert value == other[name], f"{what}, {name}: {value} is not {other[name]}"
-
+RUN = "run"
 
 class World:
     """A worker that can be stepped, killed and asked."""
@@ -63,11 +36,9 @@ class World:
         self._backend = backend
         self._script = script
         self._blueprints = blueprints
-        self.now_ms = START_MS
-        self.folded: dict[str, RunState] = {}
-        self.finals: Counter[str] = Counter()
-        self.outputs: dict[str, Any] = {}
-        self.skipped: set[str] = set()
+        self.run_id = RUN
+        self.now_ms = self.started_ms = START_MS
+        self.checks = Checks()
         self._open()
 
     def _open(self) -> None:
@@ -80,7 +51,26 @@ class World:
         self.loop.on_commit(self._committed)
         self.loop.open()
 
+    @property
+    def finals(self) -> Counter[str]:
+        """How many final states each run has."""
+        return self.checks.finals
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The last output of each node."""
+        return self.checks.outputs
+
+    @property
+    def skipped(self) -> set[str]:
+        """The nodes that were skipped."""
+        return self.checks.skipped
+
     # Driving.
+
+    def deliver(self, command: Command) -> None:
+        """Hand a command over that nobody waits for."""
+        self.loop.submit(command)
 
     def submit(self, command: Command) -> Answer:
         """Hand a command over, and step until it is answered."""
@@ -142,34 +132,9 @@ class World:
         assert record is not None, f"run {run_id} has no result"
         return decode_result(record)
 
-    # What holds after every commit.
-
     def _committed(self, batch: Batch) -> None:
         for run_id, change in batch.runs.items():
-            self._check_fold(run_id, change.first_seq, change.events, change.state)
-            if not change.state.ended:
-                stored = self.carrier.reader(self.carrier.partition_of(run_id)).load(run_id)
-                assert isinstance(stored, RunState)
-                assert_same(snapshot(stored), snapshot(change.state), "store == live state")
-
-    def _check_fold(self, run_id: str, first_seq: int, decisions: Any, live: RunState) -> None:
-        record = encode_events(run_id, first_seq, decisions)
-        folded = self.folded.setdefault(run_id, RunState(run_id))
-        for seq, _, event in decode_events(record):
-            assert seq == folded.seq + 1, "events have no gap"
-            assert not folded.ended, "nothing happens after the end"
-            apply(folded, event)
-            self._note(run_id, event)
-        assert_same(snapshot(folded), snapshot(live), "folded events == live state")
-
-    def _note(self, run_id: str, event: e.Event) -> None:
-        if isinstance(event, FINAL):
-            self.finals[run_id] += 1
-            assert self.finals[run_id] == 1, f"run {run_id} has two final states"
-        elif isinstance(event, e.NodeCompleted) and event.item == NO_ITEM:
-            self.outputs[event.node] = decode(event.output)
-        elif isinstance(event, e.NodeSkipped):
-            self.skipped.add(event.node)
+            self.checks.committed(run_id, change, self.carrier.reader(self.carrier.partition_of(run_id)))
 
     def check_end(self) -> None:
         """When all runs have ended, the store holds nothing of them but their dedup markers, results and history."""

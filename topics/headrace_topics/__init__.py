@@ -10,11 +10,13 @@ __all__ = [
     "EVENT_NAMES",
     "TOPICS",
     "DeadLetter",
+    "RedrivenMark",
     "TopicSpec",
     "context_key",
     "coordination_key",
     "decode_command",
     "decode_dead_letter",
+    "decode_dead_letters_record",
     "decode_events",
     "decode_head",
     "decode_part",
@@ -24,6 +26,7 @@ __all__ = [
     "encode_events",
     "encode_marker",
     "encode_part",
+    "encode_redriven",
     "encode_rejection",
     "encode_result",
     "partition_of",
@@ -32,7 +35,14 @@ __all__ = [
     "split_key",
 ]
 
-from headrace_topics.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
+from headrace_topics.dead_letters import (
+    DeadLetter,
+    RedrivenMark,
+    decode_dead_letter,
+    decode_dead_letters_record,
+    encode_dead_letter,
+    encode_redriven,
+)
 from headrace_topics.events_record import EVENT_NAMES, decode_events, encode_events, encode_rejection
 from headrace_topics.jobs_record import decode_command, encode_command
 from headrace_topics.names import TOPICS, TopicSpec, context_key, coordination_key, run_prefix, split_key

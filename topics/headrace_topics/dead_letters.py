@@ -1,15 +1,27 @@
 """Records of ``<app>.dead-letters``: what could not be read or handled, with the reason and where it came from.
 
     {"v": 1, "source": {"topic", "partition", "offset"}, "at", "reason", "key"?, "record"?}
+    {"v": 1, "redriven": {"partition", "offset"}, "to": {"topic", "partition"}, "at"}
 
 Key and record are kept exactly, so that a dead letter can be written again to where it came from once the cause is
 gone: as text where they are UTF-8, else in base64 under ``keyBase64`` and ``recordBase64``, and absent where there was
 none (a tombstone). The record's own key is the source's.
+
+The second form says that the dead letter at that place of this topic was written again, so that nobody does it twice. It
+is written in the transaction that writes the record, on the partition of its dead letter and so behind it: retention,
+which takes a partition from the front, never takes it before the letter.
 """
 
 from __future__ import annotations
 
-__all__ = ["DeadLetter", "decode_dead_letter", "encode_dead_letter"]
+__all__ = [
+    "DeadLetter",
+    "RedrivenMark",
+    "decode_dead_letter",
+    "decode_dead_letters_record",
+    "encode_dead_letter",
+    "encode_redriven",
+]
 
 from base64 import b64decode, b64encode
 from typing import Any, NamedTuple
@@ -32,6 +44,16 @@ class DeadLetter(NamedTuple):
     source_topic: str
     partition: int
     offset: int
+    at_ms: int
+
+
+class RedrivenMark(NamedTuple):
+    """The dead letter at *partition* and *offset* was written again, to a partition of a topic; *at_ms* is when."""
+
+    partition: int
+    offset: int
+    to_topic: str
+    to_partition: int
     at_ms: int
 
 
@@ -67,8 +89,30 @@ def _put(data: dict[str, Any], name: str, value: bytes | None) -> None:
         data[f"{name}Base64"] = b64encode(value).decode()
 
 
+def encode_redriven(mark: RedrivenMark) -> bytes:
+    """The record that remembers what was written again."""
+    return orjson.dumps(
+        {
+            "v": VERSION,
+            "redriven": {"partition": mark.partition, "offset": mark.offset},
+            "to": {"topic": mark.to_topic, "partition": mark.to_partition},
+            "at": mark.at_ms,
+        }
+    )
+
+
 def decode_dead_letter(record: bytes) -> DeadLetter:
     """What was put aside. Raises :class:`RecordRefused` for what is no dead letter, or of a newer version."""
+    return _letter(_parse(record))
+
+
+def decode_dead_letters_record(record: bytes) -> DeadLetter | RedrivenMark:
+    """Any record of the topic. Raises :class:`RecordRefused` for what is none of both forms, or of a newer version."""
+    data = _parse(record)
+    return _mark(data) if "redriven" in data else _letter(data)
+
+
+def _parse(record: bytes) -> dict[str, Any]:
     data = parse_object(record)
     version = whole_number(data, "v")
     if version > VERSION:
@@ -76,9 +120,29 @@ def decode_dead_letter(record: bytes) -> DeadLetter:
             f"the dead letter has version {version} and this Headrace reads up to {VERSION}: read it with the version "
             "that wrote it, or a newer one"
         )
-    source = data.get("source")
-    if type(source) is not dict:
-        refuse("source", "an object", found_in(data, "source"))
+    return data
+
+
+def _mark(data: dict[str, Any]) -> RedrivenMark:
+    letter, to = _object(data, "redriven"), _object(data, "to")
+    return RedrivenMark(
+        whole_number(letter, "partition"),
+        whole_number(letter, "offset"),
+        take_name(to, "topic"),
+        whole_number(to, "partition"),
+        whole_number(data, "at"),
+    )
+
+
+def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    if type(value) is not dict:
+        refuse(name, "an object", found_in(data, name))
+    return value
+
+
+def _letter(data: dict[str, Any]) -> DeadLetter:
+    source = _object(data, "source")
     return DeadLetter(
         _take(data, "record"),
         _take(data, "key"),

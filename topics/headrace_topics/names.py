@@ -6,7 +6,7 @@ together, whatever characters an id holds, and a prefix of one run id is never o
 
 from __future__ import annotations
 
-__all__ = ["TOPICS", "TopicSpec", "context_key", "coordination_key", "run_prefix", "split_key"]
+__all__ = ["OFFSET_KEY", "TOPICS", "TopicSpec", "context_key", "coordination_key", "run_prefix", "split_key"]
 
 from typing import NamedTuple
 
@@ -34,6 +34,9 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec("dead-letters", "delete", False, "records that could not be read or handled, with the reason"),
 )
 
+
+OFFSET_KEY = b'["","offset"]'
+"""The coordination record of a partition itself, beside those of its runs, none of which has an empty id."""
 
 # Enough for a thousand signals a second for a hundred days; the run keeps counting beyond, out of order.
 _SIGNAL_DIGITS = 10

@@ -8,13 +8,24 @@
                    [run, "s", number]    a signal that is kept; the number in ten digits, so that a store sorts them
     context        [run, key]            a context value, as it is
 
-Every coordination record carries the run's sequence number at the time when it was written, so the highest one is the
-run's. What is absent has its empty value. A part that is gone is a tombstone.
+One record more belongs to the partition: ["", "offset"], the offset of the next job, as it was when the state was written.
+
+Every coordination record of a run carries the run's sequence number at the time when it was written, so the highest one
+is the run's. What is absent has its empty value. A part that is gone is a tombstone.
 """
 
 from __future__ import annotations
 
-__all__ = ["decode_head", "decode_part", "encode_marker", "encode_node", "encode_part", "run_parts"]
+__all__ = [
+    "decode_head",
+    "decode_offset",
+    "decode_part",
+    "encode_marker",
+    "encode_node",
+    "encode_offset",
+    "encode_part",
+    "run_parts",
+]
 
 from collections.abc import Iterator
 from typing import Any
@@ -156,6 +167,16 @@ def encode_marker(ended: Ended, blueprint_id: str, version: str, started_at_ms: 
     if ended.parent is not None:
         data["parent"] = parent_to_json(ended.parent)
     return orjson.dumps(data)
+
+
+def encode_offset(next_job: int) -> bytes:
+    """The record of the offset behind the last job that is in the state of a partition."""
+    return b'{"next":%d}' % next_job
+
+
+def decode_offset(record: bytes) -> int:
+    """The offset of the next job. Raises :class:`RecordRefused` for what is no such record."""
+    return whole_number(parse_object(record), "next")
 
 
 # What reading a record that is not as it should be can raise.

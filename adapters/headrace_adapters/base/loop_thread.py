@@ -27,7 +27,7 @@ class LoopThread:
     """
 
     def __init__(
-        self, loop: WorkerLoop, closers: Sequence[Callable[[], None]], on_end: Callable[[StoreError | None], None]
+        self, loop: WorkerLoop, closers: Sequence[Callable[[], object]], on_end: Callable[[StoreError | None], None]
     ) -> None:
         self._loop = loop
         self._closers = closers

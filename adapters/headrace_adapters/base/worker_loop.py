@@ -152,9 +152,11 @@ class WorkerLoop:
 
     def hand_over(self, numbers: Sequence[int]) -> None:
         """Commit what is done, and let the partitions go."""
-        self._take_outcomes(self._now_ms)
-        if self._growing():
-            self._commit()
+        # A loop that died may have left a decision half-way.
+        if self.stopped is None:
+            self._take_outcomes(self._now_ms)
+            if self._growing():
+                self._commit()
         self.drop(numbers)
 
     def drop(self, numbers: Sequence[int]) -> None:

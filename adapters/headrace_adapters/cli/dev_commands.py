@@ -20,12 +20,12 @@ from headrace_adapters.devbroker import Cluster, check_shape, installed_kafka
 GRACE_S = 30.0
 LOOK_S = 0.5
 
-dev = typer.Typer(name="dev", no_args_is_help=True, help="For developing: what production has elsewhere.")
+dev = typer.Typer(name="dev", no_args_is_help=True)
 
 
 @dev.callback()
 def _dev() -> None:
-    """For developing: what production has elsewhere."""
+    """For developing: a real Kafka broker on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ async def _run(output: Output, wanted: _Wanted, asked: asyncio.Event) -> None:
         await asyncio.to_thread(cluster.start)
         url = f"kafka://{cluster.bootstrap}"
         if output.as_json:
-            output.data({"event": "ready", "url": url, "bootstrap": cluster.bootstrap, "data": str(cluster.data)})
+            pids = [node.pid for node in cluster.nodes]
+            output.data({"event": "ready", "url": url, "data": str(cluster.data), "pids": pids})
         else:
             output.line(("ready", "green"), f": {url}")
             output.note((f"for other commands: export HEADRACE_URL={url}; Ctrl-C stops it, its topics are kept", "dim"))

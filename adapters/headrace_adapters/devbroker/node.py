@@ -122,6 +122,11 @@ class BrokerNode:
     def end_told(self) -> str:
         """Why it ended, as far as it said so, and what to do."""
         code = self._process.poll() if self._process is not None else None
+        if code == -signal.SIGKILL:
+            return (
+                f"node {self.number} of the broker was killed from outside (signal 9), by a person or because the system "
+                "had no memory left; start it again, with a smaller heap if that was it"
+            )
         how = "was not started" if code is None else f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         return (
             f"node {self.number} of the broker {how}: {self._last_words() or 'it gave no reason'}; "

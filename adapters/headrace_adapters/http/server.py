@@ -117,8 +117,9 @@ class HttpServer:
 def _bound(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        # The protocol is named because asyncio turns off Nagle's delay, of 40 ms an answer, for TCP by name only.
+        bound = socket.socket(family, kind, protocol)
         try:
             # A worker that starts again takes the port of its predecessor, whose last connections may still be ending.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

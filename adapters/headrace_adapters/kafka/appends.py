@@ -8,9 +8,9 @@ Everything that a step decided is written and acknowledged before the store is, 
     4. the offsets of what was taken                              :meth:`Appends.settle`
 
 Whatever stops a worker between two of these, the coordination changelog is never ahead of what it speaks of, and jobs
-are delivered again that may have been taken. Records of one run and one step go out in one batch of the producer, which
-a broker appends whole or not at all, so a run is never half a step further. A step may so be decided twice: its events
-then stand twice in the history, under the same sequence numbers.
+are delivered again that may have been taken. The coordination records of one run and one step go out in one batch of the
+producer, which a broker appends whole or not at all, so a run is never half a step further. A step may so be decided
+twice: its events then stand twice in the history, under the same sequence numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["Appends"]
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,9 +35,16 @@ _LOGGER = logging.getLogger(__name__)
 
 FLUSH_S = 1.0
 
+# A batch of the producer is cut by nothing but a flush, and that stands between two runs.
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+BATCH_BYTES = 4 * 1024 * 1024
+_WHOLE_BATCHES = {"linger.ms": 1_000, "batch.num.messages": 1_000_000, "batch.size": BATCH_BYTES_MAX}
+
+_RUN = re.compile(rb'\["(?:[^"\\]|\\.)*",')
+
 
 class Appends:
-    """The producer of a worker that promises *at least once*. As :class:`headrace_adapters.kafka.transactions.Transactions`."""
+    """The producer of a worker that promises *at least once*; used as ``Transactions`` is."""
 
     transactional_id = ""
 
@@ -59,7 +67,7 @@ class Appends:
     def open(self) -> None:
         """Make the producer."""
         self.close()
-        self._producer = self._clients.producer(plain_producer(self._settings))
+        self._producer = self._clients.producer({**plain_producer(self._settings), **_WHOLE_BATCHES})
 
     def commit(
         self,
@@ -90,7 +98,15 @@ class Appends:
             else:
                 send(producer, record, on_delivery=note)
         self._flush(producer, failed)
+        size, run = 0, b""
         for record in last:
+            found = _RUN.match(record.key or b"")
+            assert found is not None, f"a coordination record has the key {record.key!r}"
+            if size > BATCH_BYTES and found[0] != run:
+                self._flush(producer, failed)
+                size = 0
+            run = found[0]
+            size += len(record.key or b"") + len(record.value or b"")
             send(producer, record, on_delivery=note)
         self._flush(producer, failed)
         return written

@@ -23,6 +23,7 @@ from headrace.plans import Plans
 from headrace_adapters.kafka.clients import Clients
 from headrace_adapters.kafka.connection import admin, plain_producer, reader
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_layout import TopicLayout
 
@@ -30,6 +31,7 @@ _LOGGER = logging.getLogger(__name__)
 
 REQUEST_S = 10.0
 END_S = 60.0
+ASK_AGAIN_S = 0.05
 
 
 class BlueprintLog:
@@ -48,15 +50,8 @@ class BlueprintLog:
 
     def read_to_end(self, give_up: Callable[[], bool] = lambda: False) -> None:
         """Read everything that is there now. Raises :class:`StoreError` when that does not succeed."""
-        place = TopicPartition(self._topic, 0)
-        asked = self._clients.admin(admin(self._settings)).list_offsets(
-            {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
-        )
-        try:
-            end = asked[place].result(REQUEST_S + 1).offset
-        except KafkaException as error:
-            raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error
         deadline_s = time.monotonic() + END_S
+        end = self._ask_end(deadline_s)
         while self._position < end:
             self._take(self._reader.consume(1_000, 0.2))
             if time.monotonic() > deadline_s or give_up():
@@ -64,6 +59,23 @@ class BlueprintLog:
                     f"{self._topic} could not be read to its end, {end}, within {END_S:g} s (it is at {self._position}): "
                     "look after the brokers, and start again"
                 )
+
+    def _ask_end(self, deadline_s: float) -> int:
+        """Where the topic ends; asked again while brokers find out who leads it."""
+        place = TopicPartition(self._topic, 0)
+        client = self._clients.admin(admin(self._settings))
+        while True:
+            asked = client.list_offsets(
+                {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
+            )
+            try:
+                end: int = asked[place].result(REQUEST_S + 1).offset
+            except KafkaException as error:
+                if not passes(error.args[0]) or time.monotonic() > deadline_s:
+                    raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error
+                time.sleep(ASK_AGAIN_S)
+            else:
+                return end
 
     def poll(self) -> bool:
         """Read what has come since; whether there was anything new."""
@@ -119,7 +131,7 @@ class BlueprintLog:
             added = self._plans.add(blueprint)
         except (ValueError, DefinitionError) as error:
             # Runs that are pinned to it are parked, with a reason of their own; all others go on.
-            _LOGGER.error("record %d of %s is no blueprint for this worker: %s", message.offset(), self._topic, error)
+            _LOGGER.warning("record %d of %s is no blueprint for this worker: %s", message.offset(), self._topic, error)
             return False
         self._newest[blueprint.id] = blueprint.version
         self._seen.add((blueprint.id, blueprint.version))

@@ -33,7 +33,7 @@ from headrace_adapters.kafka.connection import admin
 from headrace_adapters.kafka.job_consumer import JobConsumer
 from headrace_adapters.kafka.job_log import JobLog
 from headrace_adapters.kafka.outgoing import BatchRecords
-from headrace_adapters.kafka.restore import Restorer
+from headrace_adapters.kafka.restore import Restored, Restorer
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.standby import Standby
 from headrace_adapters.kafka.topic_layout import TopicLayout
@@ -109,7 +109,7 @@ class KafkaCarrier(Carrier):
         self._joined = False
         self._undone = 0
         self._reads_again = False
-        self._restored: list[tuple[int, int]] = []
+        self._restored: list[Restored] = []
         self._glance_s = GLANCE_S
         self._blueprints_due_s = 0.0
 
@@ -134,7 +134,7 @@ class KafkaCarrier(Carrier):
     @property
     def restoring(self) -> dict[int, int]:
         """The partitions that are assigned and not worked on yet, with how many changelog records are left at most."""
-        return dict.fromkeys([number for number, _ in self._restored] + [*self._beginning], 0) | self._restorer.restoring
+        return dict.fromkeys([known.number for known in self._restored] + [*self._beginning], 0) | self._restorer.restoring
 
     @property
     def warm(self) -> set[int]:
@@ -158,6 +158,9 @@ class KafkaCarrier(Carrier):
         if self._reads_again:
             self._read_again()
         messages = self._consumer.poll(limit)
+        if self._reads_again:
+            # A hand-over within that call was undone: these come again, behind those that were undone.
+            messages = []
         self._restore()
         now_s = time.monotonic()
         if now_s >= self._blueprints_due_s:
@@ -175,7 +178,7 @@ class KafkaCarrier(Carrier):
         records = BatchRecords(self._layout, self._rejections, self._limits.dedup_window_ms)
         for number, batch in batches:
             assert number in self._consumer.assigned, f"partition {number} is not this worker's"
-            records.add(number, batch)
+            records.add(number, batch, self._log.next[number])
             records.records += [self._log.refuse(number, command, reason, now_ms) for command, reason in batch.dead_letters]
         moved = {number: offset for number, offset in self._log.next.items() if offset != self._committed.get(number)}
         offsets = {number: self._log.next[number] for number, _ in batches} | moved
@@ -187,6 +190,8 @@ class KafkaCarrier(Carrier):
         except Undone as error:
             self._undone += 1
             self._reads_again = True
+            # At once: a commit may come before the jobs are read again, and must not move offsets past what was undone.
+            self._log.go_back(dict(self._committed))
             self._watcher.counted("undone")
             raise CommitUndone(str(error)) from None
         except InDoubt as error:
@@ -197,9 +202,7 @@ class KafkaCarrier(Carrier):
         self._keep(records, written)
         self._writer.settle(offsets, self._consumer.client)
         self._committed |= offsets
-        self._log.aside = []
-        for number, jobs in records.jobs.items():
-            self._log.wrote(number, jobs)
+        self._log.committed(records.jobs)
         self._watcher.committed(len(outgoing), len(taken), time.monotonic() - began_s)
 
     def _keep(self, records: BatchRecords, written: dict[tuple[str, int], int]) -> None:
@@ -224,6 +227,7 @@ class KafkaCarrier(Carrier):
         if self._restored and self._blueprints_read():
             restored, self._restored = self._restored, []
             self._take_over(restored)
+            _LOGGER.info("working on partitions %s", sorted(self._committed))
         for number, offset in list(self._beginning.items()):
             if self._consumer.begin(number, offset):
                 del self._beginning[number]
@@ -238,16 +242,16 @@ class KafkaCarrier(Carrier):
         self._plans_changed()
         return True
 
-    def _take_over(self, restored: Iterable[tuple[int, int]]) -> None:
-        for number, offset in restored:
-            self._copied[number] = self._copy.progress(number) or [0, 0]
+    def _take_over(self, restored: Iterable[Restored]) -> None:
+        for number, offset, progress in restored:
+            self._copied[number] = progress
             self._committed[number] = self._log.next[number] = offset
             self._beginning[number] = offset
             self._owner.take_over(number)
 
     def _released(self, numbers: Iterable[int]) -> None:
         """The group took these partitions away."""
-        self._restored = [known for known in self._restored if known[0] not in numbers]
+        self._restored = [known for known in self._restored if known.number not in numbers]
         self._restorer.drop(numbers)
         self._log.forget(numbers)
         for number in numbers:

@@ -4,6 +4,7 @@ Records go to the places that ``headrace_adapters.local.layout`` gives them. Bes
 the offset behind the last one, so a copy always knows how far it is:
 
     M k <partition>   {"cluster", "topics": [id, id], "next": [coordination, context], "at": ms since 1970}
+    M o <partition>   the coordination record of the jobs that were taken
 
 The indexes (timers, active and parked runs) follow from each record by itself, without a look at what was there before,
 so that copying is fast. They may so hold entries that mean nothing any more, and never lack one: the engine recognises a
@@ -12,7 +13,7 @@ stale timer when it is due, and :meth:`ChangelogCopy.finish` takes runs out that
 
 from __future__ import annotations
 
-__all__ = ["ChangelogCopy", "Progress"]
+__all__ = ["ChangelogCopy", "Progress", "offset_place"]
 
 import logging
 import re
@@ -27,10 +28,13 @@ from headrace.state import RunState
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from headrace_adapters.local.layout import KeyValueStore, Layout, timer_key
 from headrace_adapters.local.reader import LocalReader
+from headrace_topics.names import OFFSET_KEY
+from headrace_topics.state_records import decode_offset
 
 _LOGGER = logging.getLogger(__name__)
 
 META = b"Mk"
+OFFSET = b"Mo"
 
 # The key of a head is that of its run and one part more; a node may be called "r" too, but has a kind before its name.
 _HEAD = re.compile(rb'\["(?:[^"\\]|\\.)*","r"\]')
@@ -65,24 +69,29 @@ class ChangelogCopy:
             done = [int(offset) for offset in known["next"]]
             age_ms = self._clock() - int(known["at"])
         except (ValueError, KeyError, TypeError):
-            _LOGGER.error("partition %d: the local copy does not say what it is, and is made anew", number)
+            _LOGGER.warning("partition %d: the local copy does not say what it is, and is made anew", number)
             return None
         if origin != self._origin or len(done) != len(self.topics):
             _LOGGER.error("partition %d: the local copy is one of other topics, and is made anew", number)
             return None
         if age_ms > self._kept_ms:
             _LOGGER.warning(
-                "partition %d: the local copy is %d hours old and made anew, because changelogs do not tell for so long which "
-                "keys are gone", number, age_ms // 3_600_000,
+                "partition %d: the local copy is %d hours old and made anew, because changelogs do not tell for so long "
+                "which keys are gone", number, age_ms // 3_600_000,
             )  # fmt: skip
             return None
         return done
+
+    def jobs_offset(self, number: int) -> int | None:
+        """The offset of the next job, as the changelog tells it."""
+        record = self._store.get(offset_place(number))
+        return None if record is None else decode_offset(record)
 
     def wipe(self, number: int) -> None:
         """Drop the copy of a partition."""
         layout = Layout(number)
         spaces = (layout.head, layout.coordination, layout.context, layout.timer, layout.active, layout.parked)
-        self._store.write([], [_meta_key(number)], [(space, space + b"\xff") for space in spaces])
+        self._store.write([], [_meta_key(number), offset_place(number)], [(space, space + b"\xff") for space in spaces])
 
     def meta(self, number: int, progress: Progress) -> tuple[bytes, bytes]:
         """The record that says how far a copy is."""
@@ -100,6 +109,8 @@ class ChangelogCopy:
             count += 1
             if message.topic() != coordination:
                 places[layout.context + key] = value
+            elif key == OFFSET_KEY:
+                places[offset_place(message.partition())] = value
             elif key.endswith(b',"r"]') and _HEAD.fullmatch(key):
                 _head(places, layout, key[:-4], value)
             else:
@@ -120,6 +131,11 @@ class ChangelogCopy:
             if not (isinstance(run, RunState) and run.active):
                 gone.append(layout.active + b"[" + orjson.dumps(run_id) + b",")
         self._store.write([], gone)
+
+
+def offset_place(number: int) -> bytes:
+    """Where the store keeps the offset of the next job of a partition."""
+    return OFFSET + number.to_bytes(2, "big")
 
 
 def _meta_key(number: int) -> bytes:

@@ -69,6 +69,11 @@ _KINDS: tuple[_Kind, ...] = (
         ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID"),
     ),
     _Kind(
+        "a partition has no leader at this moment",
+        "see that all brokers run, and try again",
+        ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH"),
+    ),
+    _Kind(
         "a record is too large",
         "'headrace topics check --app {app}' compares 'max.message.bytes' of the topics; set 'value_bytes_max' lower where "
         "the cluster takes no larger ones",

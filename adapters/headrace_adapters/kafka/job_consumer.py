@@ -28,27 +28,10 @@ from headrace_adapters.base import Owner
 from headrace_adapters.kafka.clients import Clients, Consumer
 from headrace_adapters.kafka.connection import group_consumer
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 
 _LOGGER = logging.getLogger(__name__)
-
-# What a member meets while brokers come and go; librdkafka goes on by itself.
-_PASSING = frozenset(
-    (
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TRANSPORT,
-        KafkaError._RESOLVE,
-        KafkaError._TIMED_OUT,
-        KafkaError._MAX_POLL_EXCEEDED,
-        KafkaError._PARTITION_EOF,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.OFFSET_NOT_AVAILABLE,
-    )
-)
 
 
 class JobConsumer:
@@ -180,7 +163,7 @@ class JobConsumer:
         if error is None:
             # A partition may have been revoked by the very call that brought its records.
             return message.partition() in self.reading
-        if error.fatal() or error.code() not in _PASSING and not error.retriable():
+        if not passes(error):
             raise store_error("reading jobs", error, self._settings)
         _LOGGER.warning("reading jobs: %s", error.str())
         return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["JobLog"]
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from headrace.commands import Command
@@ -47,8 +47,12 @@ class JobLog:
         self._told_of_moves = False
         self.next: dict[int, int] = {}
         """By partition, the offset behind the last record that was read."""
-        self.aside: list[Outgoing] = []
+        self._aside: dict[int, list[Outgoing]] = {}
+
+    @property
+    def aside(self) -> list[Outgoing]:
         """Records to be written with the next commit: those that were moved, and dead letters."""
+        return [record for records in self._aside.values() for record in records]
 
     def read(self, messages: Iterable[Any]) -> list[Job]:
         """The jobs that these records hold."""
@@ -89,7 +93,7 @@ class JobLog:
                 command.run_id, number, self._layout.jobs, home,
             )  # fmt: skip
         self._counted("moved")
-        self.aside.append(Outgoing(self._layout.jobs, home, command.run_id.encode(), value))
+        self._aside.setdefault(number, []).append(Outgoing(self._layout.jobs, home, command.run_id.encode(), value))
         return None
 
     def _put_aside(self, message: Any, key: bytes | None, value: bytes | None, reason: str) -> None:
@@ -99,7 +103,7 @@ class JobLog:
         letter = encode_dead_letter(
             value, key, reason, source_topic=self._layout.jobs, partition=number, offset=offset, at_ms=self._clock()
         )
-        self.aside.append(Outgoing(self._layout.dead_letters, ANY_PARTITION, key, letter))
+        self._aside.setdefault(number, []).append(Outgoing(self._layout.dead_letters, ANY_PARTITION, key, letter))
 
     def refuse(self, number: int, command: Command, reason: str, now_ms: int) -> Outgoing:
         """The dead letter of a command that could be read and not be carried out."""
@@ -110,13 +114,15 @@ class JobLog:
         )
         return Outgoing(self._layout.dead_letters, ANY_PARTITION, key, letter)
 
-    def wrote(self, number: int, jobs: Iterable[bytes]) -> None:
-        """These node jobs were committed, and are known when they come back."""
-        self._own.setdefault(number, set()).update(jobs)
+    def committed(self, jobs: Mapping[int, Iterable[bytes]]) -> None:
+        """What was put aside is written, and these node jobs (by partition), which are known when they come back."""
+        self._aside.clear()
+        for number, own in jobs.items():
+            self._own.setdefault(number, set()).update(own)
 
     def go_back(self, offsets: dict[int, int]) -> None:
         """Nothing since the last commit has happened; these are the offsets from which records come again."""
-        self.aside = []
+        self._aside.clear()
         self.next = dict(offsets)
         self._own.clear()
 
@@ -124,6 +130,7 @@ class JobLog:
         """These partitions are somebody else's now."""
         for number in numbers:
             self._own.pop(number, None)
+            self._aside.pop(number, None)
             self.next.pop(number, None)
 
 

@@ -15,12 +15,15 @@ import orjson
 
 from headrace.batch import Batch
 from headrace.commands import RunNode
+from headrace_adapters.kafka.changelog_copy import offset_place
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from headrace_adapters.kafka.transactions import Outgoing
 from headrace_adapters.local.layout import Layout
 from headrace_adapters.local.writer import BatchWriter
 from headrace_topics.jobs_record import encode_command
+from headrace_topics.names import OFFSET_KEY
 from headrace_topics.partitioning import partition_of
+from headrace_topics.state_records import encode_offset
 
 # The first byte of a key in the store.
 _HEAD, _COORDINATION, _CONTEXT, _EVENTS, _RESULT = b"HCXER"
@@ -47,12 +50,16 @@ class BatchRecords:
         self.jobs: dict[int, list[bytes]] = {}
         """By partition, the node jobs among the records."""
 
-    def add(self, number: int, batch: Batch) -> None:
-        """Add what was decided in partition *number*."""
+    def add(self, number: int, batch: Batch, next_job: int) -> None:
+        """Add what was decided in partition *number*; *next_job* is the offset behind the last job that was taken."""
         writer = BatchWriter(self._rejections)
         writer.add(Layout(number), batch, self._dedup_window_ms)
-        self._add_deletes(number, writer)
+        # The group forgets offsets of which nobody asks for long; those that stand beside the state are kept with it.
+        taken = encode_offset(next_job)
+        self.records.append(Outgoing(self._layout.coordination, number, OFFSET_KEY, taken))
+        self.puts.append((offset_place(number), taken))
         self._add_puts(number, writer)
+        self._add_deletes(number, writer)
         self._add_jobs(number, batch)
 
     def _add_deletes(self, number: int, writer: BatchWriter) -> None:
@@ -63,11 +70,13 @@ class BatchRecords:
                 records.append(Outgoing(layout.coordination, number, key[_SKIP:], None))
             elif space == _CONTEXT:
                 records.append(Outgoing(layout.context, number, key[_SKIP:], None))
-            elif space == _HEAD:
+            elif space in (_HEAD, _RESULT):
+                if any(key == put for put, _ in writer.puts):
+                    continue  # A run that was forgotten began anew in the same step.
+                if space == _RESULT:
+                    records.append(Outgoing(layout.results, number, _run_id(key[1:]), None))
+                    continue
                 records.append(Outgoing(layout.coordination, number, key[_SKIP:] + _HEAD_PART, None))
-            elif space == _RESULT:
-                records.append(Outgoing(layout.results, number, _run_id(key[1:]), None))
-                continue
             self.deletes.append(key)
 
     def _add_puts(self, number: int, writer: BatchWriter) -> None:

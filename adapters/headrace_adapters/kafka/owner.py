@@ -11,7 +11,7 @@ __all__ = ["OwnerService"]
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any, Final, Protocol, TypeVar
@@ -68,7 +68,7 @@ class RunsOfPartitions(Protocol):
 class OwnerService:
     """Implements ``headrace_adapters.http.OwnerQuestions`` on a worker's loop.
 
-    *restoring* tells how many records are still to be read of partitions that were assigned and are not worked on yet.
+    *restoring* names the partitions that were assigned and are not worked on yet.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class OwnerService:
         plans: Plans,
         clock: Callable[[], int],
         *,
-        restoring: Callable[[], Mapping[int, int]] = dict,
+        restoring: Callable[[], Collection[int]] = tuple,
         answers_kept: int = ANSWERS_KEPT,
         answer_s: float = ANSWER_S,
     ) -> None:
@@ -132,11 +132,8 @@ class OwnerService:
 
     async def readiness(self) -> Health:
         """Whether all partitions that were assigned are worked on."""
-        restoring = dict(self._restoring())
-        details = {
-            "partitions": sorted(self._loop.partitions),
-            "restoring": {str(number): remaining for number, remaining in sorted(restoring.items())},
-        }
+        restoring = sorted(self._restoring())
+        details = {"partitions": sorted(self._loop.partitions), "restoring": restoring}
         return Health(not self._closed and self._loop.stopped is None and not restoring, details)
 
     # In the worker's loop.

@@ -16,14 +16,14 @@ A copy that ends behind the changelog or begins before it is none of this change
 
 from __future__ import annotations
 
-__all__ = ["Restorer"]
+__all__ = ["Restored", "Restorer"]
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
@@ -32,6 +32,7 @@ from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress
 from headrace_adapters.kafka.clients import Admin, Clients
 from headrace_adapters.kafka.connection import admin, reader, transactional_producer
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_layout import TopicLayout
 
@@ -53,8 +54,16 @@ STALLED_S = 30.0
 OFFSETS, FENCING, ENDS, READING, WARM = "offsets", "fencing", "ends", "reading", "warm"
 
 
+class Restored(NamedTuple):
+    """A partition that is up to date: from where its jobs are read, and how far its copy is."""
+
+    number: int
+    offset: int
+    progress: Progress
+
+
 class _Task:
-    """One partition on its way. *offset*: where its jobs are read from; *ends*: where its changelogs end."""
+    """One partition on its way. *offset*: the one that is committed, negative where none is; *ends*: of its changelogs."""
 
     def __init__(self, number: int, state: str) -> None:
         self.number = number
@@ -64,7 +73,7 @@ class _Task:
         self.asked_starts: dict[TopicPartition, Future[Any]] = {}
         self.fencing: threading.Thread | None = None
         self.offset = 0
-        self.first: int | None = None
+        self.first_job = 0
         self.unstable_s: float | None = None
         self.progress: Progress = []
         self.ends: Progress = []
@@ -133,8 +142,8 @@ class Restorer:
             if task is not None and task.reading:
                 self._reader.incremental_unassign([TopicPartition(topic, number) for topic in self._copy.topics])
 
-    def step(self) -> list[tuple[int, int]]:
-        """Do a slice of the work; gives the partitions that are up to date, with the offset of their next job."""
+    def step(self) -> list[Restored]:
+        """Do a slice of the work; gives the partitions that are up to date."""
         if not self._tasks:
             return []
         for task in self._tasks.values():
@@ -226,17 +235,8 @@ class Restorer:
         except KafkaException as error:
             self._passing("asking how far the changelogs go", error, task)
             return
-        self._check_offset(task, first.pop())
+        task.first_job = first.pop()
         self._begin_reading(task, first)
-
-    def _check_offset(self, task: _Task, first: int) -> None:
-        """Where nothing is committed, or what is committed is gone, jobs are read from the first one that there is."""
-        if 0 <= task.offset < first and task.state != WARM:
-            _LOGGER.error(
-                "partition %d: jobs %d to %d were deleted before anybody took them: raise the retention of topic %s",
-                task.number, task.offset, first - 1, self._layout.jobs,
-            )  # fmt: skip
-        task.offset = max(task.offset, first)
 
     def _begin_reading(self, task: _Task, first: list[int]) -> None:
         if not task.reading:
@@ -299,13 +299,28 @@ class Restorer:
     def _is_done(self, task: _Task) -> bool:
         return task.state == READING and not task.remaining
 
-    def _finish(self, task: _Task) -> tuple[int, int]:
+    def _finish(self, task: _Task) -> Restored:
         self.drop([task.number])
         self._copy.finish(task.number)
         took_s = time.monotonic() - task.begun_s
-        _LOGGER.info("partition %d: restored, %d records in %.1f s", task.number, task.records, took_s)
+        if task.records:
+            _LOGGER.info("partition %d: restored, %d records in %.1f s", task.number, task.records, took_s)
         self._told(task.number, task.records, 0)
-        return task.number, task.offset
+        return Restored(task.number, self._first_job(task), task.progress)
+
+    def _first_job(self, task: _Task) -> int:
+        """The committed offset; where the group has forgotten it, the one that stands in the changelog."""
+        offset = task.offset
+        known = self._copy.jobs_offset(task.number)
+        if offset < 0 and known is not None:
+            _LOGGER.warning("partition %d: the group has forgotten its offset, jobs are read from %d on", task.number, known)
+            offset = known
+        if 0 <= offset < task.first_job:
+            _LOGGER.error(
+                "partition %d: jobs %d to %d were deleted before anybody took them: raise the retention of topic %s",
+                task.number, offset, task.first_job - 1, self._layout.jobs,
+            )  # fmt: skip
+        return max(offset, task.first_job)
 
     def _tell(self, task: _Task, now_s: float) -> None:
         self._told(task.number, task.records, task.remaining)
@@ -328,25 +343,10 @@ class Restorer:
     def _passing(self, doing: str, error: KafkaException, task: _Task) -> None:
         """What passes by itself is tried again; the rest is the operator's."""
         reason: KafkaError = error.args[0]
-        if reason.fatal() or not (reason.retriable() or reason.code() in _PASSING):
+        if not passes(reason):
             raise store_error(f"{doing} of partition {task.number}", error, self._settings) from error
         if reason.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
             self._unstable(task, reason)
             return
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
-
-
-_PASSING = frozenset(
-    (
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-    )
-)
 

@@ -24,7 +24,7 @@ from headrace_adapters.kafka.clients import Clients, Consumer
 from headrace_adapters.kafka.connection import reader
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.settings import KafkaSettings
-from headrace_adapters.kafka.topic_scans import NOW, Scan, TopicScans
+from headrace_adapters.kafka.topic_scans import NOW, Scan, TopicScans, next_messages
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class ResultsWatch:
     def _read(self, consumer: Consumer, here: asyncio.AbstractEventLoop) -> None:
         try:
             while not self._stopping.is_set():
-                self._take(consumer.consume(RECORDS_AT_ONCE, POLL_S), here)
+                self._take(next_messages(consumer, RECORDS_AT_ONCE, POLL_S), here)
         except Exception as error:  # noqa: BLE001 (those who wait get it)
             failed = error if isinstance(error, StoreError) else StoreError(f"results cannot be read: {error}")
             _call(here, lambda: self.fail(failed))

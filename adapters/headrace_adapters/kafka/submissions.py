@@ -27,6 +27,7 @@ from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_topics.partitioning import partition_of
 
 POLL_S: Final = 0.1
+ROOM_LOOK_S: Final = 0.01
 
 # A record that the brokers have not taken by then is given up, and whoever waits is told.
 DELIVERY_MS: Final = 15_000
@@ -51,8 +52,6 @@ class Submissions:
         self._producer: Producer | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        # Whoever waits for room in the producer's queue.
-        self._room: asyncio.Event = asyncio.Event()
 
     async def send(self, run_id: str, record: bytes) -> None:
         """Put one record on the partition of its run; returns when it is durable. Raises :class:`StoreError`."""
@@ -66,7 +65,6 @@ class Submissions:
         await delivered
 
     def _delivered(self, delivered: asyncio.Future[None], error: KafkaError | None) -> None:
-        self._room.set()
         if delivered.done():
             return
         if error is None:
@@ -81,14 +79,14 @@ class Submissions:
             async for start in each(starts):
                 if many.failures:
                     break
-                try:
-                    record = at_the_door(start, self._value_bytes_max)
-                except RecordRefused as error:
-                    many.refuse(start.run_id, str(error))
-                    break
                 if many.is_full:
                     await many.room()
-                await self._produce(start.run_id, record, many.report)
+                try:
+                    record = at_the_door(start, self._value_bytes_max)
+                    await self._produce(start.run_id, record, many.report)
+                except (RecordRefused, StoreError) as error:
+                    many.refuse(start.run_id, str(error))
+                    break
                 many.sent += 1
                 if many.sent % STARTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -114,11 +112,8 @@ class Submissions:
                 producer.produce(self._topic, record, key, number, on_delivery=report)
                 return
             except BufferError:
-                # There is room again when something was delivered or given up, and both are reported.
-                self._room.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await self._room.wait()
+                # The queue is full of large records, and has room again when the brokers have taken some of them.
+                await asyncio.sleep(ROOM_LOOK_S)
             except KafkaException as error:
                 raise store_error(f"writing to {self._topic}", error, self._settings) from error
 
@@ -126,7 +121,11 @@ class Submissions:
         if self._stopping.is_set():
             raise StoreError("this client was closed: ask another one")
         if self._producer is None:
-            self._producer = self._clients.producer(plain_producer(self._settings, DELIVERY_MS))
+            configuration = plain_producer(self._settings, DELIVERY_MS)
+            if "linger.ms" not in self._settings.librdkafka:
+                # Somebody waits for each command. What is produced while others are on their way makes batches anyway.
+                configuration["linger.ms"] = 0
+            self._producer = self._clients.producer(configuration)
             self._thread = threading.Thread(target=self._poll, args=(self._producer,), name="headrace-producer", daemon=True)
             self._thread.start()
         return self._producer

@@ -37,7 +37,7 @@ def check(cluster: ClusterState, settings: KafkaSettings) -> list[TopicProblem]:
     for spec in TOPICS:
         topic = cluster.topics.get(spec.name)
         if topic is None:
-            to_do = f"create it with 'headrace topics create --app {settings.app}', or by the configuration told in the docs"
+            to_do = f"create it with 'headrace topics create --app {settings.app}', or as docs/cli.md tells"
             problems.append(TopicProblem("MISSING", topic_name(settings.app, spec.name), "it does not exist", to_do, True))
             continue
         problems += _partition_problems(spec, topic, cluster, settings)

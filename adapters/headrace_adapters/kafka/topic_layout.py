@@ -42,6 +42,17 @@ _WRITTEN_BY_WORKERS = ("context-changelog", "coordination-changelog", "events", 
 # Without one of these, once there has been work, runs are lost or damaged.
 _NEEDED_BY_RUNS = ("jobs", "context-changelog", "coordination-changelog", "blueprints")
 
+# What a broker answers for a partition whose first leader it is about to become.
+_NOT_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+)
+
 _STAGES = (frozenset(("jobs",)), frozenset(spec.name for spec in TOPICS if spec.name != "jobs"))
 
 _CONFIG = (
@@ -173,10 +184,12 @@ def _create(admin: AdminClient, settings: KafkaSettings, plans: Iterable[NewTopi
 
 
 def _when_known(admin: AdminClient, settings: KafkaSettings, names: list[str]) -> ClusterState:
+    """The cluster as soon as topics that were created can be written and read."""
     deadline = time.monotonic() + KNOWN_S
     while True:
         cluster = describe(admin, settings)
         if all(name in cluster.topics for name in names):
+            _ends(admin, settings, [cluster.topics[name] for name in names])
             return cluster
         if time.monotonic() > deadline:
             missing = ", ".join(topic_name(settings.app, name) for name in names if name not in cluster.topics)
@@ -227,13 +240,29 @@ def _lost(admin: AdminClient, cluster: ClusterState, settings: KafkaSettings) ->
 
 def _written(admin: AdminClient, settings: KafkaSettings, topics: list[TopicState]) -> str | None:
     """The first of *topics* that has ever had a record."""
+    return next((place.topic for place, end in _ends(admin, settings, topics).items() if end > 0), None)
+
+
+def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicState]) -> dict[TopicPartition, int]:
+    """Where every partition ends. One of a new topic has no leader for a moment, so it is asked again."""
     doing = "looking at the ends of topics"
-    latest = {TopicPartition(t.name, number): OffsetSpec.latest() for t in topics for number in range(t.partitions)}
-    asked = _call(admin, settings, doing, lambda: admin.list_offsets(latest, request_timeout=ANSWER_S))
-    for place, future in asked.items():
-        if _result(admin, settings, doing, future).offset > 0:
-            return str(place.topic)
-    return None
+    open_ = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+    ends: dict[TopicPartition, int] = {}
+    deadline = time.monotonic() + KNOWN_S
+    while open_:
+        latest = {place: OffsetSpec.latest() for place in open_}
+        asked = _call(admin, settings, doing, lambda latest=latest: admin.list_offsets(latest, request_timeout=ANSWER_S))
+        open_ = []
+        for place, future in asked.items():
+            try:
+                ends[place] = future.result(ANSWER_S + 5).offset
+            except (KafkaException, TimeoutError) as error:
+                if not _is(error, *_NOT_YET) or time.monotonic() > deadline:
+                    raise _failure(admin, settings, doing, error) from error
+                open_.append(place)
+        if open_:
+            time.sleep(KNOWN_LOOK_S)
+    return ends
 
 
 def _layout(cluster: ClusterState, settings: KafkaSettings) -> TopicLayout:
@@ -283,5 +312,5 @@ def _failure(admin: AdminClient, settings: KafkaSettings, doing: str, error: Kaf
     return store_error(doing, problem, settings, admin.trouble() if isinstance(admin, WatchedAdmin) else None)
 
 
-def _is(error: Exception, code: int) -> bool:
-    return isinstance(error, KafkaException) and error.args[0].code() == code
+def _is(error: Exception, *codes: int) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in codes

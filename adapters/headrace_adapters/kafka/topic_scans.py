@@ -1,14 +1,16 @@
 """Reading parts of topics from one place to their present end, for those who look something up.
 
-What is read is what was committed. The end is the last stable offset, so a transaction that is open, or was left open by
-a worker that died, holds nobody up: what it wrote has not happened yet.
+What is read is what was committed. A transaction is committed a moment before its records can be read: the broker writes
+its marks into the partitions after it has answered. So the end is the high watermark, and a reader that stands at
+the last stable offset before it waits for what is open there; but not for long, because the transaction of a worker that
+died is open until it times out, and what it wrote has not happened.
 
 Scans run in a few threads, each with a consumer that stays connected for the next one.
 """
 
 from __future__ import annotations
 
-__all__ = ["NOW", "Scan", "TopicScans"]
+__all__ = ["NOW", "Reading", "Scan", "TopicScans", "next_messages"]
 
 import asyncio
 import time
@@ -36,14 +38,20 @@ REQUEST_S: Final = 10.0
 # A scan that gets nothing for as long as this has no broker any more.
 STALLED_S: Final = 30.0
 
+# How long it is waited for transactions that are open before the end. Those of workers that live take some ms.
+OPEN_S: Final = 2.0
+
 SCANS_AT_ONCE: Final = 3
+POLL_S: Final = 0.1
 RECORDS_AT_ONCE: Final = 2_000
 
 # Clocks of workers differ, and a record is written a moment after the time that stands in it.
 SLACK_MS: Final = 60_000
 
 NOW: Final = -1
-"""In place of a time: where a topic ends at present."""
+"""In place of a time: from the last stable offset on, so that everything is read that is committed from now on."""
+
+Place = tuple[str, int]
 
 
 class Scan(NamedTuple):
@@ -52,6 +60,12 @@ class Scan(NamedTuple):
     topic: str
     partition: int
     since_ms: int | None = None
+
+
+def next_messages(consumer: Consumer, most: int, timeout_s: float) -> list[Any]:
+    """What has come; waits for the first of it. (To consume many at once waits for all of them, or for the whole time.)"""
+    first = consumer.poll(timeout_s)
+    return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 
 
 class TopicScans:
@@ -79,22 +93,27 @@ class TopicScans:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def places(self, scans: Sequence[Scan]) -> list[int]:
-        """The offsets at which these begin; with :data:`NOW` as their time, where they end. Blocks."""
-        specs = {TopicPartition(scan.topic, scan.partition): _spec(scan.since_ms) for scan in scans}
-        offsets = self._offsets(specs)
-        places = [offsets[scan.topic, scan.partition] for scan in scans]
-        if any(place < 0 for place in places):
+        """The offsets at which these begin. Blocks."""
+        offsets = self._offsets({TopicPartition(*scan[:2]): _spec(scan.since_ms) for scan in scans})
+        if any(offset < 0 for offset in offsets.values()):
             # Nothing is as new as that: such a scan begins at the end.
-            ends = self._offsets({TopicPartition(scan.topic, scan.partition): OffsetSpec.latest() for scan in scans})
-            places = [
-                place if place >= 0 else ends[scan.topic, scan.partition] for scan, place in zip(scans, places, strict=True)
-            ]
-        return places
+            latest = self._offsets({TopicPartition(*place): OffsetSpec.latest() for place in offsets})
+            offsets = {place: offset if offset >= 0 else latest[place] for place, offset in offsets.items()}
+        return [offsets[scan[:2]] for scan in scans]
 
-    def _offsets(self, specs: Mapping[Any, OffsetSpec]) -> dict[tuple[str, int], int]:
+    def begin(self, consumer: Consumer, scans: Sequence[Scan]) -> Reading:
+        """Assign what these begin with, and find out where they end. Blocks."""
+        begins = self.places(scans)
+        ends = self._offsets({TopicPartition(*scan[:2]): OffsetSpec.latest() for scan in scans}, uncommitted=True)
+        consumer.assign([TopicPartition(*scan[:2], begin) for scan, begin in zip(scans, begins, strict=True)])
+        begun = {scan[:2]: begin for scan, begin in zip(scans, begins, strict=True)}
+        return Reading({place: end for place, end in ends.items() if begun[place] < end}, self._settings)
+
+    def _offsets(self, specs: Mapping[Any, OffsetSpec], *, uncommitted: bool = False) -> dict[Place, int]:
         doing = "asking how far topics go"
+        level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
         try:
-            asked = self._admin.list_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_S)
+            asked = self._admin.list_offsets(specs, isolation_level=level, request_timeout=REQUEST_S)
             return {(place.topic, place.partition): _offset(future) for place, future in asked.items()}
         except KafkaException as error:
             raise store_error(doing, error, self._settings) from error
@@ -102,23 +121,15 @@ class TopicScans:
             raise store_error(doing, KafkaError(KafkaError._TIMED_OUT), self._settings) from None
 
     def _read(self, scans: Sequence[Scan], take: Take) -> None:
-        begins = self.places(scans)
-        ends = self.places([scan._replace(since_ms=NOW) for scan in scans])
-        open_ends = {
-            (scan.topic, scan.partition): end for scan, begin, end in zip(scans, begins, ends, strict=True) if begin < end
-        }
-        if not open_ends:
-            return
         consumer = self._borrowed()
         try:
-            consumer.assign(
-                [
-                    TopicPartition(scan.topic, scan.partition, begin)
-                    for scan, begin in zip(scans, begins, strict=True)
-                    if (scan.topic, scan.partition) in open_ends
-                ]
-            )
-            self._read_to(consumer, open_ends, take)
+            reading = self.begin(consumer, scans)
+            while not reading.is_done:
+                messages = next_messages(consumer, RECORDS_AT_ONCE, POLL_S)
+                if any(map(take, reading.look(messages))):
+                    break
+                if self._closed:
+                    raise StoreError("this client was closed while it read a topic: ask another one")
             consumer.assign([])
         except BaseException:
             consumer.close()
@@ -127,32 +138,6 @@ class TopicScans:
             consumer.close()
         else:
             self._idle.put(consumer)
-
-    def _read_to(self, consumer: Consumer, open_ends: dict[tuple[str, int], int], take: Take) -> None:
-        moved_s = time.monotonic()
-        while open_ends:
-            messages = consumer.consume(RECORDS_AT_ONCE, 0.5)
-            if self._closed:
-                raise StoreError("this client was closed while it read a topic: ask another one")
-            if messages:
-                moved_s = time.monotonic()
-            elif time.monotonic() - moved_s > STALLED_S:
-                topics = ", ".join(sorted({topic for topic, _ in open_ends}))
-                raise store_error(f"reading {topics}", KafkaError(KafkaError._TIMED_OUT), self._settings)
-            for message in messages:
-                place = (message.topic(), message.partition())
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    if error.retriable() or error.code() in _PASSING:
-                        continue
-                    raise store_error(f"reading {place[0]}", error, self._settings)
-                end = open_ends.get(place)
-                if end is None:
-                    continue
-                if error is None and message.offset() < end and take(message):
-                    return
-                if message.offset() >= (end - 1 if error is None else end):
-                    del open_ends[place]
 
     def _borrowed(self) -> Consumer:
         try:
@@ -169,6 +154,49 @@ class TopicScans:
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
             self._idle.get().close()
+
+
+class Reading:
+    """How far partitions are read, up to *ends*."""
+
+    def __init__(self, ends: Mapping[Place, int], settings: KafkaSettings) -> None:
+        self._ends = dict(ends)
+        self._settings = settings
+        self._moved_s = time.monotonic()
+        # The partitions that were read up to an open transaction, and when that was seen.
+        self._held_s: dict[Place, float] = {}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of them are read to their ends."""
+        return not self._ends
+
+    def look(self, messages: Sequence[Any]) -> list[Any]:
+        """The records among what a consumer gave. Raises :class:`StoreError` for errors, and when nothing comes."""
+        now_s = time.monotonic()
+        records: list[Any] = []
+        for message in messages:
+            error, place = message.error(), (message.topic(), message.partition())
+            if error is None:
+                records.append(message)
+                self._held_s.pop(place, None)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._held_s[place] = now_s
+            elif error.retriable() or error.code() in _PASSING:
+                continue
+            else:
+                raise store_error(f"reading {place[0]}", error, self._settings)
+            self._moved_s = now_s
+            end = self._ends.get(place)
+            if end is not None and message.offset() >= (end - 1 if error is None else end):
+                del self._ends[place]
+        for place, held_s in list(self._held_s.items()):
+            if now_s - held_s > OPEN_S:
+                self._ends.pop(place, None)
+        if self._ends and now_s - self._moved_s > STALLED_S:
+            topics = ", ".join(sorted({topic for topic, _ in self._ends}))
+            raise store_error(f"reading {topics}", KafkaError(KafkaError._TIMED_OUT), self._settings)
+        return records
 
 
 # The client goes on by itself after these.

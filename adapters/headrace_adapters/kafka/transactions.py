@@ -1,4 +1,4 @@
-"""One transactional producer for each worker: all that a step decided, and the offsets of what it took, at once or not at all.
+"""One transactional producer for each worker: what a step decided and the offsets of what it took, at once or not at all.
 
     begin -> produce -> send offsets with the group's metadata -> commit
 
@@ -34,6 +34,7 @@ from headrace.errors import StoreError
 from headrace_adapters.kafka.clients import Clients, Consumer, Producer
 from headrace_adapters.kafka.connection import transactional_producer
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Transactions:
             try:
                 producer.init_transactions(ATTEMPT_S)
             except KafkaException as error:
-                if not error.args[0].retriable() or self._give_up():
+                if not passes(error.args[0]) or self._give_up():
                     raise store_error("beginning transactions", error, self._settings) from error
                 _LOGGER.warning("waiting for the brokers to admit transactions: %s", error.args[0].str())
             else:
@@ -120,7 +121,8 @@ class Transactions:
                 TopicPartition(self._jobs_topic, number, offset, metadata=self.transactional_id)
                 for number, offset in offsets.items()
             ]
-            self._insist(lambda: producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), ATTEMPT_S))
+            metadata = consumer.consumer_group_metadata()
+            self._insist(lambda: producer.send_offsets_to_transaction(positions, metadata, ATTEMPT_S))
             self._insist(lambda: producer.commit_transaction(ATTEMPT_S))
         except KafkaException as error:
             self._end(producer, error.args[0])

@@ -18,7 +18,7 @@ from headrace_adapters.http import HttpServer
 from headrace_adapters.kafka.blueprint_log import BlueprintLog
 from headrace_adapters.kafka.carrier import KafkaCarrier
 from headrace_adapters.kafka.clients import Clients, ConfluentClients
-from headrace_adapters.kafka.connection import admin
+from headrace_adapters.kafka.connection import admin, open_admin
 from headrace_adapters.kafka.owner import OwnerService
 from headrace_adapters.kafka.owners import client_id
 from headrace_adapters.kafka.settings import KafkaSettings
@@ -85,9 +85,7 @@ class KafkaWorker(Worker):
             backlog=lambda: sum(partition.backlog for partition in list(self._loop.partitions.values())),
             partitions=lambda: len(self._loop.partitions),
         )
-        owner = OwnerService(
-            self._loop, self._carrier, self._plans, self._clock, restoring=lambda: self._carrier.restoring
-        )
+        owner = OwnerService(self._loop, self._carrier, self._plans, self._clock, restoring=lambda: self._carrier.restoring)
         closers = [lambda: self._executor.close(0.5), self._close_carrier, owner.close, self._http.stop]
         self._thread = LoopThread(self._loop, closers, self._tell_end)
         # Whoever is told of this worker by the group may ask it at once.
@@ -99,7 +97,7 @@ class KafkaWorker(Worker):
     def _prepare(self) -> TopicLayout:
         """Everything that waits for the brokers or the disk before there is a loop."""
         settings = self._settings
-        layout = ensure(self._clients.admin(admin(settings)), settings)
+        layout = ensure(open_admin(admin(settings)), settings)
         self._slot: Slot = take_slot(settings.state / settings.app, settings.instance)
         try:
             self._http = HttpServer(settings.http_host, settings.http_port, settings.http_token)
@@ -132,4 +130,3 @@ class KafkaWorker(Worker):
         """Wait until the worker has stopped; raises what it died of."""
         assert self._thread is not None, "the worker was not started"
         await self._thread.failed()
-

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from headrace.errors import DefinitionError
 from headrace.limits import Limits
 from headrace_adapters.local.worker import Settings as LocalSettings
-from headrace_adapters.settings import Settings, load_settings, resolve, shown_url
+from headrace_adapters.settings import Settings, is_secret, load_settings, resolve, shown_url
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +132,87 @@ def test_credentials_are_given_to_adapters_with_a_server_only(monkeypatch: pytes
     assert load_settings(url="embedded:./data").for_adapter() == {}
 
 
+SERVERS_ONLY: dict[str, Any] = {
+    "username": "me", "password": SecretStr("hunter2"), "kafka": {"security.protocol": "SSL"}, "group": "g",
+    "group_protocol": "consumer", "instance": "w1", "standby": 1, "state": Path("there"), "guarantee": "at_least_once",
+    "replication": 3, "min_insync_replicas": 2, "session_timeout_ms": 9_000, "heartbeat_ms": 500,
+    "transaction_timeout_ms": 20_000, "jobs_retention_ms": -1, "events_retention_ms": 1, "dead_letters_retention_ms": 2,
+    "http_host": "0.0.0.0", "http_port": 80, "http_advertise": "http://w:80", "http_token": SecretStr("hunter3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ["embedded:./data", "memory:", "embedded://data", "EMBEDDED://data", "theirs:x"])
+def test_settings_of_servers_are_not_given_to_adapters_without_one(url: str) -> None:
+    assert load_settings(url=url, sync=False, slots=3, **SERVERS_ONLY).for_adapter() == {"sync": False, "slots": 3}
+
+
+def test_settings_of_a_disk_are_not_given_to_adapters_with_a_server() -> None:
+    settings = load_settings(url="kafka://host", sync=False, slots=3, partitions=5, **SERVERS_ONLY)
+
+    assert settings.for_adapter() == {**SERVERS_ONLY, "slots": 3, "partitions": 5}
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-1, -1), ("-1", -1), ("30d", 30 * 86_400_000), (5, 5)])
+def test_records_are_kept_for_a_duration_or_for_ever(value: Any, expected: int) -> None:
+    assert load_settings(events_retention_ms=value).events_retention_ms == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"events_retention_ms": -2}, "setting 'events_retention_ms' is -2"),
+        ({"group_protocol": "new"}, "setting 'group_protocol' is 'new' (as it was given): input should be 'classic'"),
+        ({"guarantee": "maybe"}, "setting 'guarantee' is 'maybe'"),
+        ({"standby": -1}, "setting 'standby' is -1"),
+        ({"http_port": 65_536}, "setting 'http_port' is 65536"),
+        ({"kafka": ["sasl.password=hunter2"]}, "setting 'kafka' (as it was given): input should be a valid dictionary"),
+        ({"http_token": ["hunter2"]}, "setting 'http_token' (as it was given)"),
+    ],
+)
+def test_a_setting_of_a_server_that_cannot_be_is_told(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        load_settings(**given)
+
+    assert told in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_options_of_a_client_come_as_a_table_or_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config('[kafka]\nsecurity.protocol = "SSL"\n"client.rack" = "a"\n')
+    assert load_settings().kafka == {"security.protocol": "SSL", "client.rack": "a"}
+
+    monkeypatch.setenv("HEADRACE_KAFKA", '{"debug": "all"}')
+    assert load_settings().kafka["debug"] == "all"
+
+
+@pytest.mark.parametrize("text", ["{'a': 'hunter2'}", "hunter2", "[]"])
+def test_options_that_are_no_json_object_are_refused_and_not_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_KAFKA", text)
+
+    with pytest.raises(DefinitionError, match=r"'kafka'.*HEADRACE_KAFKA") as caught:
+        load_settings()
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_among_the_options_of_a_client_are_never_shown() -> None:
+    write_config('[kafka]\nsasl.password = "hunter2"\n[kafka.ssl.key]\npem = "hunter3"\npassword = 12345\n')
+    settings = load_settings(url="kafka://host?ssl.key.password=hunter4", http_token="hunter5")
+
+    for text in (repr(settings), str(settings), f"{settings.for_adapter()}"):
+        assert "hunter" not in text
+        assert "12345" not in text
+    assert settings.kafka["ssl.key.pem"] == SecretStr("hunter3")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("sasl.password", True), ("ssl.key.pem", True), ("a.SECRET", True), ("http_token", True), ("group.id", False)],
+)
+def test_a_name_tells_a_secret(name: str, expected: bool) -> None:
+    assert is_secret(name) is expected
+
+
 def test_settings_do_not_change() -> None:
     settings = load_settings()
 
@@ -162,6 +243,11 @@ def test_a_program_is_told_of_a_setting_that_cannot_be() -> None:
         ("kafka://host:9092,other:9092", "kafka://host:9092,other:9092"),
         ("kafka://me:secret@host:9092", "kafka://me:***@host:9092"),
         ("kafka://me@host", "kafka://me@host"),
+        ("kafka://me:a@b@host", "kafka://me:***@host"),
+        ("kafka://me:a/b@host", "kafka://me:***@host"),
+        ("kafka://me:a?b@host", "kafka://me:***@host"),
+        ("kafka://host?sasl.password=secret&a=b", "kafka://host?sasl.password=***&a=b"),
+        ("kafka://host?a=b&ssl%2Ekey%2Epass%77ord=secret", "kafka://host?a=b&ssl%2Ekey%2Epass%77ord=***"),
     ],
 )
 def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:

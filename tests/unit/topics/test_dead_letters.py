@@ -12,9 +12,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.errors import RecordRefused
-from headrace_topics.dead_letters import DeadLetter, decode_dead_letter, encode_dead_letter
+from headrace_topics.dead_letters import (
+    DeadLetter,
+    RedrivenMark,
+    decode_dead_letter,
+    decode_dead_letters_record,
+    encode_dead_letter,
+    encode_redriven,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "dead-letters-v1.jsonl"
+GOLDEN_REDRIVEN = Path(__file__).parents[2] / "golden" / "redriven-v1.jsonl"
+MANUAL = Path(__file__).parents[3] / "docs" / "records.md"
 
 SAMPLES = [
     DeadLetter(
@@ -24,6 +33,11 @@ SAMPLES = [
     DeadLetter(b"\xff\xfe{", b"\x00\xff", "byte 0 is not UTF-8", "orders.jobs", 0, 2**63 - 1, 1),
     DeadLetter(None, b"r1", "a tombstone", "orders.jobs", 0, 1, 1),
     DeadLetter(b"", b"", "", "orders.jobs", 0, 1, 1),
+]
+
+MARKS = [
+    RedrivenMark(0, 41, "orders.jobs", 3, 1_700_000_000_000),
+    RedrivenMark(2, 2**63 - 1, "orders.jobs", 0, 0),
 ]
 
 
@@ -48,13 +62,49 @@ def test_the_format_of_version_1_does_not_change() -> None:
 
 
 def test_the_dead_letters_of_the_manual_can_be_read() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text(encoding="utf-8")
-    block = text.split("\n## Dead letters\n")[1].split("```json\n")[1].split("```")[0]
+    block = MANUAL.read_text(encoding="utf-8").split("\n## Dead letters\n")[1].split("```json\n")[1].split("```")[0]
 
     assert [decode_dead_letter(line.encode()).record for line in block.splitlines()] == [
         b'{"type": "strat", "runId": "r1"}',
         b"\xff\xfe{",
     ]
+
+
+def test_the_format_of_marks_of_version_1_does_not_change() -> None:
+    lines = GOLDEN_REDRIVEN.read_bytes().splitlines()
+
+    assert [encode_redriven(mark) for mark in MARKS] == lines
+    assert [decode_dead_letters_record(line) for line in lines] == MARKS
+
+
+def test_the_mark_of_the_manual_can_be_read() -> None:
+    block = MANUAL.read_text(encoding="utf-8").split("\n## Dead letters\n")[1].split("```json\n")[2].split("```")[0]
+
+    assert decode_dead_letters_record(block.encode()) == MARKS[0]
+
+
+def test_both_forms_of_the_topic_are_told_apart() -> None:
+    assert decode_dead_letters_record(encode(SAMPLES[0])) == SAMPLES[0]
+    with pytest.raises(RecordRefused, match="field 'source': expected an object, found nothing"):
+        decode_dead_letter(encode_redriven(MARKS[0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"v": 2}, "has version 2 and this Headrace reads up to 1"),
+        ({"redriven": 7}, "field 'redriven': expected an object, found a number"),
+        ({"redriven": {"partition": 0}}, "field 'offset': expected a whole number, found nothing"),
+        ({"to": None}, "field 'to': expected an object, found null"),
+        ({"to": {"topic": "", "partition": 0}}, "field 'topic': expected text of 1 to 1024 bytes, found empty text"),
+        ({"at": "x"}, "field 'at': expected a whole number"),
+    ],
+)
+def test_what_is_no_mark_is_refused_with_the_field(change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(RecordRefused) as refused:
+        decode_dead_letters_record(orjson.dumps({**orjson.loads(encode_redriven(MARKS[0])), **change}))
+
+    assert expected in str(refused.value)
 
 
 @given(st.none() | st.binary(max_size=40) | st.text(max_size=20).map(str.encode), st.none() | st.binary(max_size=20))
@@ -108,6 +158,10 @@ def test_a_damaged_dead_letter_is_read_or_refused_and_nothing_else(record: bytes
     parsed = orjson.loads(encode(SAMPLES[2]))
     parsed[data.draw(st.sampled_from(list(parsed)))] = data.draw(st.none() | st.integers(0, 9) | st.text(max_size=5))
 
-    for damaged in (record, orjson.dumps(parsed)):
-        with contextlib.suppress(RecordRefused):
-            decode_dead_letter(damaged)
+    mark = orjson.loads(encode_redriven(MARKS[0]))
+    mark[data.draw(st.sampled_from(list(mark)))] = data.draw(st.none() | st.integers(0, 9) | st.text(max_size=5))
+
+    for damaged in (record, orjson.dumps(parsed), orjson.dumps(mark)):
+        for decode in (decode_dead_letter, decode_dead_letters_record):
+            with contextlib.suppress(RecordRefused):
+                decode(damaged)

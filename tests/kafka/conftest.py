@@ -1,0 +1,58 @@
+"""Fixtures of the tests on a real broker; the brokers themselves are those of ``tests/broker``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.broker.fixtures import app_name, broker, cluster, own_broker
+from tests.kafka.workers import Workers
+
+__all__ = ["app_name", "broker", "cluster", "own_broker"]
+
+RUNS_VARIABLE = "HEADRACE_FAULTS_RUNS"
+TIMES_VARIABLE = "HEADRACE_FAULTS_TIMES"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Faults come at random moments: by hand they are repeated as often as the environment says."""
+    if "turn" in metafunc.fixturenames:
+        metafunc.parametrize("turn", range(int(os.environ.get(TIMES_VARIABLE, "1"))))
+
+
+@pytest.fixture
+def runs() -> Callable[[int], int]:
+    """How many runs a test of faults starts: its own bounded number, or what the environment says."""
+    return lambda usual: int(os.environ.get(RUNS_VARIABLE, str(usual)))
+
+
+@pytest.fixture
+def make_workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
+    """``make_workers(app, servers, **settings)``; none is left when the test ends."""
+    made: list[Workers] = []
+
+    def make(app: str, servers: str, **settings: Any) -> Workers:
+        workers = Workers(tmp_path, app, servers, **settings)
+        made.append(workers)
+        return workers
+
+    yield make
+    for workers in made:
+        workers.close()
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Write a line that is seen without asking for it: what was measured."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def line(text: str) -> None:
+        with capsys.disabled():
+            if reporter is not None:
+                reporter.write_line(f"\n{text}")
+
+    return line
