@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
+    "resume_claimed",
     "resume_forwarded",
+    "resume_released",
     "signal_received",
     "signal_taken",
     "timer_fired",
@@ -14,7 +16,7 @@ __all__ = [
 
 from headrace import events as e
 from headrace.apply_work import move, touched
-from headrace.state import SLEEPING, WAITING, RunState
+from headrace.state import SLEEPING, WAITING, Claim, RunState
 
 
 def timer_set(state: RunState, event: e.TimerSet) -> None:
@@ -60,8 +62,26 @@ def wait_resumed(state: RunState, event: e.WaitResumed) -> None:
         state.changed.add(("k", event.key))
 
 
+def resume_claimed(state: RunState, event: e.ResumeClaimed) -> None:
+    """Apply :class:`~headrace.events.ResumeClaimed`."""
+    state.claims[event.key] = Claim(state.seq, event.holders)
+    _key_changed(state, event.key)
+
+
 def resume_forwarded(state: RunState, event: e.ResumeForwarded) -> None:
     """Apply :class:`~headrace.events.ResumeForwarded`."""
+    state.claims.pop(event.key, None)
     state.keys.add(event.key)
-    state.changed.add(("k", event.key))
+    _key_changed(state, event.key)
+
+
+def resume_released(state: RunState, event: e.ResumeReleased) -> None:
+    """Apply :class:`~headrace.events.ResumeReleased`."""
+    del state.claims[event.key]
+    _key_changed(state, event.key)
+
+
+def _key_changed(state: RunState, key: str) -> None:
+    state.changed.add(("k", key))
+    # No other part carries the sequence number of these events once the key is gone.
     state.changed.add(("r",))

@@ -12,9 +12,11 @@ __all__ = [
     "ChildEnd",
     "ChildNews",
     "Command",
+    "EngineCommand",
     "Pause",
     "Resume",
     "ResumeApplied",
+    "ResumeIgnored",
     "RunNode",
     "Signal",
     "Start",
@@ -24,7 +26,7 @@ __all__ = [
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from headrace.events import Parent
+from headrace.events import Holder, Parent
 from headrace.execution import NO_ITEM
 from headrace.values import NULL, Json
 
@@ -42,7 +44,10 @@ class Start(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """Answer a wait, in the run itself or, by a path, in one of its children."""
+    """Answer a wait, in the run itself or, by a path, in one of its children.
+
+    *holders* are the runs that passed it down and hold its key until they hear what became of it.
+    """
 
     run_id: str
     node_id: str
@@ -50,6 +55,7 @@ class Resume(NamedTuple):
     output: Json = NULL
     key: str | None = None
     request_id: str = ""
+    holders: tuple[Holder, ...] = ()
 
 
 class Signal(NamedTuple):
@@ -123,10 +129,24 @@ class ChildEnd(NamedTuple):
 
 
 class ResumeApplied(NamedTuple):
-    """A child tells its parent that it applied a resume under this key."""
+    """A run tells its parent, and whoever holds the key for it, that it applied a resume under this key."""
 
     run_id: str
     key: str
 
 
-Command = Start | Resume | Signal | Cancel | Pause | Unpause | RunNode | ChildNews | ChildEnd | ResumeApplied
+class ResumeIgnored(NamedTuple):
+    """A run tells a holder of the key that it did not apply the resume, so the key is free again.
+
+    *claim* is the number under which that run holds the key, so that what is delivered twice frees no later claim.
+    """
+
+    run_id: str
+    key: str
+    claim: int
+
+
+EngineCommand = RunNode | ChildNews | ChildEnd | ResumeApplied | ResumeIgnored
+"""What only the engine says, to itself: nobody waits for an answer to it, and no client may send it."""
+
+Command = Start | Resume | Signal | Cancel | Pause | Unpause | EngineCommand

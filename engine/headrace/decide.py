@@ -15,22 +15,18 @@ from headrace.loops import advance_loops
 from headrace.plan import LOOP
 from headrace.results import settle_result
 from headrace.runs import cancel, conclude, pause, unpause
-from headrace.state import SCATTERING, SCHEDULED
+from headrace.state import SCATTERING
 from headrace.subflows import child_ended, child_news
 from headrace.turn import Turn
 from headrace.values import NULL
-from headrace.waits import resume, signal
+from headrace.waits import resume, resume_applied, resume_ignored, signal
 
 
 def handle(turn: Turn, command: c.Command) -> None:
     """Carry out a command for a run that is known and has not ended."""
     state = turn.state
-    if isinstance(command, c.RunNode):
-        # The job of a node that is scheduled may start; one that is running or decided is recognised.
-        work = state.work(command.node_id, command.item)
-        if work is not None and work.status == SCHEDULED and work.activation == command.activation:
-            turn.ready.append((command.node_id, command.item))
-    elif isinstance(command, c.Start):
+    assert not isinstance(command, c.RunNode), "work that is scheduled is part of the state"
+    if isinstance(command, c.Start):
         if command.parent is None or command.parent != state.parent:
             turn.emit(e.RunDuplicate())
             turn.reply(command.request_id, "duplicate", f"run {state.run_id!r} exists")
@@ -50,10 +46,10 @@ def handle(turn: Turn, command: c.Command) -> None:
         child_news(turn, command)
     elif isinstance(command, c.ChildEnd):
         child_ended(turn, command)
-    elif command.key not in state.keys:
-        turn.emit(e.ResumeForwarded(command.key))
-        if state.parent is not None:
-            turn.publish.append(c.ResumeApplied(state.parent.run_id, command.key))
+    elif isinstance(command, c.ResumeApplied):
+        resume_applied(turn, command)
+    else:
+        resume_ignored(turn, command)
 
 
 def taken_by_another(command: c.Start) -> str:

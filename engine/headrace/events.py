@@ -8,7 +8,7 @@ Edges are named by their index in the blueprint; source and target stand beside 
 
 from __future__ import annotations
 
-__all__ = ["EVENT_TYPES", "Event", "Parent"]
+__all__ = ["EVENT_TYPES", "Event", "Holder", "Parent"]
 
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
@@ -26,6 +26,13 @@ class Parent(NamedTuple):
     attempt: int
     depth: int
     outputs: tuple[str, ...] = ()
+
+
+class Holder(NamedTuple):
+    """A run that passed a resume down to a child, and the number under which it holds the key meanwhile."""
+
+    run_id: str
+    claim: int
 
 
 class Kept(NamedTuple):
@@ -293,8 +300,25 @@ class WaitResumed(NamedTuple):
     key: str | None
 
 
+class ResumeClaimed(NamedTuple):
+    """A resume went on to the child of *node*; until it is known whether it is applied, its *key* is held.
+
+    The number of the claim is that of this event. *holders* are the runs that hold the key further up.
+    """
+
+    node: str
+    key: str
+    holders: tuple[Holder, ...] = ()
+
+
 class ResumeForwarded(NamedTuple):
     """A child applied a resume that came through this run; its *key* is remembered here too."""
+
+    key: str
+
+
+class ResumeReleased(NamedTuple):
+    """The resume that went on to a child was not applied; its *key* is free again."""
 
     key: str
 
@@ -398,7 +422,9 @@ Event = (
     | SignalReceived
     | SignalTaken
     | WaitResumed
+    | ResumeClaimed
     | ResumeForwarded
+    | ResumeReleased
     | ChildStarted
     | ChildChanged
     | ChildEnded

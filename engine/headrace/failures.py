@@ -75,7 +75,7 @@ def stop_all(turn: Turn) -> None:
     state = turn.state
     turn.look.clear()
     turn.ready.clear()
-    for node_id, node in list(state.nodes.items()):
+    for node_id, node in state.by_id():
         if node.status in OPEN:
             if node.status == RUNNING and node.token:
                 turn.cancels.append(node.token)

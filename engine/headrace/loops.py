@@ -111,7 +111,8 @@ def _iterate(turn: Turn, node: PlanNode, work: NodeState, value: Json, subject: 
         return
     ways_in = [edge for edge in node.routes if _leads_in(node, edge) and holds(turn, edge, subject)]
     values = [value_over(turn, edge, subject) for edge in ways_in]
-    reset = tuple(member for member in node.body if member in state.nodes or member in state.joins)
+    # A set of names has another order in every process.
+    reset = tuple(sorted(member for member in node.body if member in state.nodes or member in state.joins))
     kept = tuple(
         e.Kept(index, out.status, out.source, out.target, out.value)
         for member in reset
@@ -120,7 +121,7 @@ def _iterate(turn: Turn, node: PlanNode, work: NodeState, value: Json, subject: 
         if out.target != node.id and out.target not in node.body
     )
     # The sequence number of the event is unlike any other in the run, and replay finds the same one.
-    turn.emit(e.LoopIteration(node.id, iteration + 1, state.seq + 1, value, tuple(sorted(reset)), kept))
+    turn.emit(e.LoopIteration(node.id, iteration + 1, state.seq + 1, value, reset, kept))
     for edge, over in zip(ways_in, values, strict=True):
         turn.emit(e.EdgeTaken(edge.index, edge.source, edge.target, node.id, over))
         turn.look.append(edge.target)

@@ -41,6 +41,7 @@ from headrace.starting import begin_built_in, execution_of, finish, fire_timer, 
 from headrace.state import RUNNING, SCHEDULED, NodeState, RunState
 from headrace.timers import Timers
 from headrace.turn import Turn
+from headrace.waits import tell_holders
 
 _Work = tuple[str, str, int]
 
@@ -226,7 +227,7 @@ class Partition:
     def _queue_active(self, run_id: str) -> None:
         run = self._residents.find(run_id)
         if isinstance(run, RunState):
-            for node_id, node in run.nodes.items():
+            for node_id, node in run.by_id():
                 if node.status in (SCHEDULED, RUNNING):
                     self._ready.append((run_id, node_id, NO_ITEM))
                 for index, item in enumerate(node.batch.items if node.batch is not None else ()):
@@ -326,6 +327,7 @@ class Partition:
         if command is not None:
             self._growing.dead_letters.append((command, reason))
             answer(self._growing, command, "refused", reason)
+            tell_holders(self._growing.publish, command)
             if isinstance(command, c.Start) and command.parent is not None:
                 self._growing.publish.append(refuse_child(command, reason))
         if command is None or isinstance(command, c.ChildEnd):

@@ -9,16 +9,18 @@ from headrace.batch import Batch, Rejection
 from headrace.decide import refuse_child, taken_by_another
 from headrace.ports import Ended
 from headrace.turn import Reply
+from headrace.waits import tell_holders
 
 
 def reject(batch: Batch, command: c.Command, ended: object, now_ms: int) -> None:
     """Note in *batch* what becomes of the command; *ended* is the run's dedup marker, if there is one."""
-    if isinstance(command, c.RunNode | c.ChildNews | c.ChildEnd | c.ResumeApplied):
+    if isinstance(command, c.EngineCommand):
         return  # What runs of a family tell each other, and jobs delivered again, may come late.
     if isinstance(command, c.Signal) and command.origin is not None:
         # The wait that was meant is gone with its run: the signal goes back, for whoever asks next.
         batch.publish.append(command._replace(run_id=command.origin, path=None, origin=None))
         return
+    tell_holders(batch.publish, command)
     reason = f"there is no run {command.run_id!r}"
     outcome = "unknown"
     if isinstance(ended, Ended):

@@ -47,7 +47,7 @@ def pause(turn: Turn, command: Pause) -> None:
         return
     turn.emit(e.RunPaused(command.reason))
     turn.news = True
-    for work in turn.state.nodes.values():
+    for _, work in turn.state.by_id():
         if work.child is not None:
             turn.publish.append(Pause(work.child.run_id, f"its parent run {turn.state.run_id} was paused"))
     turn.reply(command.request_id, "applied")
@@ -60,7 +60,7 @@ def unpause(turn: Turn, command: Unpause) -> None:
         return
     turn.emit(e.RunUnpaused())
     turn.news = True
-    for work in turn.state.nodes.values():
+    for _, work in turn.state.by_id():
         if work.child is not None:
             turn.publish.append(Unpause(work.child.run_id))
     _ready_again(turn)
@@ -69,7 +69,7 @@ def unpause(turn: Turn, command: Unpause) -> None:
 
 def _ready_again(turn: Turn) -> None:
     """Everything that is scheduled may start now."""
-    for node_id, work in turn.state.nodes.items():
+    for node_id, work in turn.state.by_id():
         if _may_begin(work):
             turn.ready.append((node_id, NO_ITEM))
         for index, item in enumerate(work.batch.items if work.batch is not None else ()):

@@ -71,7 +71,8 @@ def _context_value(state: RunState, subject: Subject, key: str) -> Json | None:
 
 def _context(expression: Expression, state: RunState, subject: Subject) -> tuple[dict[str, Any], int]:
     keys = expression.context_keys
-    wanted = {**state.context, **subject.writes} if keys is None else keys
+    # An expression that goes through all keys sees them in an order that a store keeps.
+    wanted = sorted(state.context.keys() | subject.writes.keys()) if keys is None else keys
     return _decoded({key: _context_value(state, subject, key) for key in wanted})
 
 

@@ -1,7 +1,7 @@
 """The state of one run, as :func:`headrace.apply.apply` makes it.
 
 Everything that decides what happens next is here and nowhere else. A run's state is a set of parts (head, input, nodes,
-batch items, context keys, applied resume keys, kept signals), each a record of its own in the store, so that a step
+batch items, context keys, keys of resumes, kept signals), each a record of its own in the store, so that a step
 writes what it changed and not what the run has accumulated. What can be derived from the parts is not written: joins
 come from the edges that each node has decided (the *giver* of an edge holds its outcome), counters from the nodes.
 
@@ -16,11 +16,11 @@ Node states:
 
 from __future__ import annotations
 
-__all__ = ["BatchState", "ChildState", "EdgeOut", "Join", "LoopState", "NodeState", "RunState"]
+__all__ = ["BatchState", "ChildState", "Claim", "EdgeOut", "Join", "LoopState", "NodeState", "RunState"]
 
 from typing import Final, NamedTuple
 
-from headrace.events import Parent
+from headrace.events import Holder, Parent
 from headrace.execution import NO_ITEM
 from headrace.values import NULL, Json
 
@@ -54,6 +54,13 @@ class EdgeOut(NamedTuple):
     source: str
     target: str
     value: Json | None
+
+
+class Claim(NamedTuple):
+    """The key of a resume that is on its way to a child: the number of the claim, and who holds the key further up."""
+
+    number: int
+    holders: tuple[Holder, ...]
 
 
 class LoopState:
@@ -180,6 +187,7 @@ class RunState:
         "awaiting",
         "blueprint_id",
         "changed",
+        "claims",
         "context",
         "ended",
         "errors",
@@ -221,6 +229,7 @@ class RunState:
         self.context: dict[str, Json] = {}
         self.nodes: dict[str, NodeState] = {}
         self.keys: set[str] = set()
+        self.claims: dict[str, Claim] = {}  # by key; never one that is in *keys* too
         self.signals: dict[int, tuple[str, Json]] = {}
         self.signals_seq = 0
         # Derived from the nodes.
@@ -244,6 +253,14 @@ class RunState:
             return "paused"
         return "awaiting" if self.awaiting else "running"
 
+    def by_id(self) -> list[tuple[str, NodeState]]:
+        """The nodes in the order of their ids, for decisions about several of them.
+
+        ``nodes`` is in the order in which they were touched, which a store does not keep: what is decided must not differ
+        between an owner that has had the run all the time and one that has just read it.
+        """
+        return sorted(self.nodes.items(), key=_id_of)
+
     def work(self, node_id: str, item: int = NO_ITEM) -> NodeState | None:
         """The state of a node, or of one item of a batch; None where there is none."""
         node = self.nodes.get(node_id)
@@ -252,3 +269,7 @@ class RunState:
         if node.batch is None or not 0 <= item < len(node.batch.items):
             return None
         return node.batch.items[item]
+
+
+def _id_of(entry: tuple[str, NodeState]) -> str:
+    return entry[0]

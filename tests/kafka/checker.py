@@ -39,6 +39,7 @@ from tests.process.histories import History
 TOLD_MAX = 25
 
 # What only somebody outside of the engine writes, and what becomes of it in a history.
+OFFSET_KEY = b'["","offset"]'
 _TAKEN_BY = {"signal": e.SignalReceived, "resume": e.WaitResumed}
 
 
@@ -184,8 +185,12 @@ def _check_expected(found: Checked, expected: Mapping[str, Expected], *, finishe
 
 def _check_changelogs(found: Checked) -> None:
     folded: dict[str, dict[tuple[str, ...], bytes]] = defaultdict(dict)
+    offsets: dict[int, list[int]] = defaultdict(list)
     for topic in ("coordination-changelog", "context-changelog"):
         for record in found.log.of(topic):
+            if record.key == OFFSET_KEY:
+                offsets[record.partition].append(orjson.loads(record.value or b"{}")["next"])
+                continue
             run_id, *part = orjson.loads(record.key or b"[]")
             _check_place(found, record, run_id)
             key = tuple(part) if topic.startswith("coord") else ("x", *part)
@@ -193,6 +198,10 @@ def _check_changelogs(found: Checked) -> None:
                 folded[run_id].pop(key, None)
             else:
                 folded[run_id][key] = record.value
+    for number, told in offsets.items():
+        committed = found.log.committed[number]
+        if told != sorted(told) or told[-1] > committed:
+            found.wrong.append(f"partition {number}: the changelog tells of offsets {told[-5:]}, and {committed} is committed")
     for run_id in folded.keys() - found.histories.keys():
         if folded[run_id]:
             found.wrong.append(f"run {run_id} has state and no events: {folded[run_id]}")

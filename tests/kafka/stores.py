@@ -12,6 +12,8 @@ from headrace_adapters.rocks import RocksStore
 from tests.kafka.topic_log import TopicLog
 
 META = b"Mk"
+OFFSET = b"Mo"
+OFFSET_KEY = b'["","offset"]'
 
 
 def copies_of(state: Path) -> list[Path]:
@@ -36,11 +38,15 @@ def check_stores(state: Path, log: TopicLog) -> int:
 def _compare(store: RocksStore, log: TopicLog, number: int, meta: bytes) -> list[str]:
     coordination, context = orjson.loads(meta)["next"]
     meant: dict[bytes, bytes] = {}
+    offset: bytes | None = None
     for topic, space, end in (("coordination-changelog", b"C", coordination), ("context-changelog", b"X", context)):
         for record in log.of(topic):
             if record.partition != number or record.offset >= end:
                 continue
             assert record.key is not None
+            if record.key == OFFSET_KEY:
+                offset = record.value
+                continue
             place = (b"H", record.key[:-4]) if space == b"C" and _is_head(record.key) else (space, record.key)
             if record.value is None:
                 meant.pop(b"".join(place), None)
@@ -52,6 +58,8 @@ def _compare(store: RocksStore, log: TopicLog, number: int, meta: bytes) -> list
         for key, value in store.scan(space + number.to_bytes(2, "big"))
     }
     lines = [f"{key!r} is {there.get(key)!r}, and {meant.get(key)!r} in the changelog" for key in sorted(there.keys() | meant.keys()) if there.get(key) != meant.get(key)]
+    if store.get(OFFSET + number.to_bytes(2, "big")) != offset:
+        lines.append(f"the next job is {store.get(OFFSET + number.to_bytes(2, 'big'))!r}, and {offset!r} in the changelog")
     return lines + _check_indexes(store, number, there)
 
 

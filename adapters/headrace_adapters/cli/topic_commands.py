@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["topics"]
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,13 +11,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.app import App
-from headrace.errors import DefinitionError
 from headrace_adapters.cli.exit_codes import ExitCode
-from headrace_adapters.cli.loading import load_app, names_code
+from headrace_adapters.cli.kafka_apps import kafka_app, silent_logger
 from headrace_adapters.cli.options import AppOption, DebugOption, JsonOption, UrlOption
 from headrace_adapters.cli.output import Output, duration_text
-from headrace_adapters.settings import Settings, load_settings, shown_url
+from headrace_adapters.settings import Settings, load_settings
 from headrace_topics.names import TOPICS
 
 if TYPE_CHECKING:
@@ -109,39 +106,10 @@ def check(url: UrlOption = None, app: AppOption = None, as_json: JsonOption = Fa
 
 
 def _open(settings: Settings, target: str | None, *, debug: bool) -> _Place:
-    if not settings.url.lower().startswith("kafka:"):
-        raise DefinitionError(
-            f"topics are what Kafka has, and {shown_url(settings.url)!r} is no URL of it: give --url kafka://host:9092, "
-            "or set HEADRACE_URL"
-        )
-    name = _app_name(settings, target)
-    try:
-        from headrace_adapters.kafka.connection import admin, open_admin
-        from headrace_adapters.kafka.settings import kafka_settings
-    except ModuleNotFoundError as error:
-        raise DefinitionError(
-            f"the client of Kafka is not installed ({error.name} is missing): pip install 'headrace[kafka]'"
-        ) from None
-    at = kafka_settings(name, settings.url, settings.for_adapter())
-    return _Place(at, open_admin(admin(at), None if debug else _silent_logger()))
+    at = kafka_app(settings, target, "topics")
+    from headrace_adapters.kafka.connection import admin, open_admin
 
-
-def _app_name(settings: Settings, target: str | None) -> str:
-    if target is not None and names_code(target):
-        return load_app(target).name
-    name = target or settings.app
-    if name is None:
-        raise DefinitionError(
-            "topics are those of an app: give its name with --app NAME or HEADRACE_APP, or its code with --app file.py"
-        )
-    return App(name).name
-
-
-def _silent_logger() -> logging.Logger:
-    """For a command that tells in its error why a server is not reached; at each attempt again is too much."""
-    logger = logging.Logger("headrace.kafka.silent")  # noqa: LOG001 (nobody else may find it and hear nothing)
-    logger.addHandler(logging.NullHandler())
-    return logger
+    return _Place(at, open_admin(admin(at), None if debug else silent_logger()))
 
 
 def _head(place: _Place, cluster: ClusterState) -> dict[str, Any]:

@@ -80,6 +80,15 @@ class GuardedProcess:
         """Send a signal to the process, if it still runs."""
         self._process.send_signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP the process, and wait until none of its threads goes on: on other processors they do for a while."""
+        if self.poll() is None:
+            self._process.send_signal(signal.SIGSTOP)
+            _, status = os.waitpid(self.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                # It ended just before. That is told only once, so it has to be passed on.
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+
     def kill(self) -> None:
         """SIGKILL the process and what it has started, and wait until the system has taken everything away."""
         if self.poll() is None:

@@ -110,7 +110,7 @@ class BrokerNode:
     def pause(self) -> None:
         """SIGSTOP: connections stay open, and nothing is answered, until :meth:`go_on`."""
         if self._process is not None and self.is_running:
-            self._process.signal(signal.SIGSTOP)
+            self._process.pause()
             self.is_paused = True
 
     def go_on(self) -> None:

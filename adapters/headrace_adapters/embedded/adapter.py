@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EmbeddedAdapter", "open_adapter"]
+__all__ = ["EmbeddedAdapter", "open_adapter", "url_folder"]
 
 import asyncio
 from collections.abc import Mapping
@@ -130,7 +130,12 @@ async def _is_worked_on(folder: Path) -> bool:
 
 def open_adapter(app: App, url: str, settings: Mapping[str, Any]) -> Adapter:
     """Open ``embedded:FOLDER``."""
+    return EmbeddedAdapter(app, url_folder(url), settings)
+
+
+def url_folder(url: str) -> Path:
+    """The folder of ``embedded:FOLDER``."""
     folder = url.partition(":")[2].removeprefix("//")
     if not folder:
         raise DefinitionError("the URL names no folder: write embedded:FOLDER, for example embedded:./data")
-    return EmbeddedAdapter(app, Path(folder), settings)
+    return Path(folder)

@@ -175,7 +175,7 @@ def open_admin(config: Config, logger: logging.Logger | None = None) -> WatchedA
     return _open(WatchedAdmin, config, logger)
 
 
-class WatchedAdmin(AdminClient):  # type: ignore[misc]
+class WatchedAdmin(AdminClient):
     """An admin client that remembers what was wrong with its connections.
 
     Its calls end with a time-out only, whether nobody listens, the user is refused or the certificate is wrong.
@@ -183,7 +183,8 @@ class WatchedAdmin(AdminClient):  # type: ignore[misc]
 
     def __init__(self, config: Config, logger: logging.Logger) -> None:
         self._trouble: KafkaError | None = None
-        super().__init__({**config, "error_cb": self._note}, logger=logger)
+        watched: Config = {**config, "error_cb": self._note}
+        super().__init__(watched, logger=logger)
 
     def trouble(self) -> KafkaError | None:
         """The last thing that went wrong with a connection; logs of the client are passed on, too."""

@@ -10,12 +10,16 @@ from __future__ import annotations
 __all__ = ["BatchRecords"]
 
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
 
 from headrace.batch import Batch
-from headrace.commands import RunNode
+from headrace.commands import ChildEnd, Command, RunNode, Start
+from headrace.decide import refuse_child
+from headrace.values import NULL
 from headrace_adapters.kafka.changelog_copy import offset_place
+from headrace_adapters.kafka.settings import RECORD_BYTES_MAX
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from headrace_adapters.kafka.transactions import Outgoing
 from headrace_adapters.local.layout import Layout
@@ -33,7 +37,7 @@ _SKIP = 3
 _SEQ_BYTES = 8
 _HEAD_PART = b'"r"]'
 
-# Larger records of events are cut between decisions, so that one run with much to tell stays far below any limit.
+# Larger records of events are cut, so that one run with much to tell stays far below any limit.
 EVENTS_BYTES_MAX = 900_000
 
 
@@ -98,7 +102,7 @@ class BatchRecords:
             elif space == _HEAD:
                 records.append(Outgoing(layout.coordination, number, key[_SKIP:] + _HEAD_PART, value))
             elif space == _RESULT:
-                records.append(Outgoing(layout.results, number, _run_id(key[1:]), value))
+                records.append(Outgoing(layout.results, number, _run_id(key[1:]), fitting_result(value)))
                 continue
             puts.append(put)
 
@@ -114,9 +118,10 @@ class BatchRecords:
             job = encode_command(RunNode(run_id, state.blueprint_id, node_id, item, work.activation, work.attempt))
             jobs.append(job)
             records.append(Outgoing(layout.jobs, number, run_id.encode(), job))
-        for command in batch.publish:
+        for published in batch.publish:
+            command, job = fitting_job(published)
             home = partition_of(command.run_id, layout.partitions)
-            records.append(Outgoing(layout.jobs, home, command.run_id.encode(), encode_command(command)))
+            records.append(Outgoing(layout.jobs, home, command.run_id.encode(), job))
 
 
 def _run_id(prefix: bytes) -> bytes:
@@ -126,17 +131,55 @@ def _run_id(prefix: bytes) -> bytes:
 
 
 def cut_events(record: bytes) -> Iterator[bytes]:
-    """A record of events as several, cut between decisions; each has at least one."""
+    """A record of events as several, each with at least one event; where a decision is cut, its parts have its time."""
     data = orjson.loads(record)
-    seq, decisions = data["seq"], data["decisions"]
-    part: list[bytes] = []
+    seq = data["seq"]
+    decisions: list[dict[str, Any]] = []
     size, count = 0, 0
-    for decision in decisions:
-        encoded = orjson.dumps(decision)
-        if part and size + len(encoded) > EVENTS_BYTES_MAX:
-            yield orjson.dumps({**data, "seq": seq, "decisions": [orjson.Fragment(known) for known in part]})
-            seq, part, size, count = seq + count, [], 0, 0
-        part.append(encoded)
-        size += len(encoded)
-        count += len(decision["events"])
-    yield orjson.dumps({**data, "seq": seq, "decisions": [orjson.Fragment(known) for known in part]})
+
+    def part() -> bytes:
+        return orjson.dumps({**data, "seq": seq, "decisions": decisions})
+
+    for decision in data["decisions"]:
+        at = {"at": decision["at"], "events": []}
+        for event in decision["events"]:
+            encoded = orjson.dumps(event)
+            if count and size + len(encoded) > EVENTS_BYTES_MAX:
+                yield part()
+                seq += count
+                decisions, size, count = [], 0, 0
+                at = {"at": decision["at"], "events": []}
+            if not at["events"]:
+                decisions.append(at)
+            at["events"].append(orjson.Fragment(encoded))
+            size += len(encoded)
+            count += 1
+    yield part()
+
+
+def fitting_result(record: bytes) -> bytes:
+    """A result that a record can hold: without its context where that is too much, and then without its output."""
+    if len(record) <= RECORD_BYTES_MAX:
+        return record
+    data = orjson.loads(record)
+    told = f"the result has {len(record)} bytes, a record at most {RECORD_BYTES_MAX}: keep large data elsewhere"
+    for name, empty in (("context", {}), ("output", None)):
+        data[name] = empty
+        error = {"nodeId": "", "code": "RESULT_TOO_LARGE", "message": f"{told} (the {name} is left out)"}
+        cut = orjson.dumps({**data, "errors": [*data["errors"], error]})
+        if len(cut) <= RECORD_BYTES_MAX:
+            break
+    return cut
+
+
+def fitting_job(command: Command) -> tuple[Command, bytes]:
+    """What a run tells another one, as a record can hold it: a child that cannot be told its input or output has failed."""
+    record = encode_command(command)
+    if len(record) > RECORD_BYTES_MAX:
+        told = f"its record would have {len(record)} bytes, at most {RECORD_BYTES_MAX}: pass the address of large data"
+        if isinstance(command, Start) and command.parent is not None:
+            command = refuse_child(command, told)
+        elif isinstance(command, ChildEnd):
+            command = command._replace(status="failed", output=NULL, values={}, error=told)
+        record = encode_command(command)
+    return command, record

@@ -23,6 +23,7 @@ from headrace.errors import StoreError
 from headrace_adapters.kafka.clients import Clients, Consumer
 from headrace_adapters.kafka.connection import reader
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_scans import NOW, Scan, TopicScans, next_messages
 
@@ -129,7 +130,7 @@ class ResultsWatch:
     def _look_at(self, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
             return
-        if error.fatal() or error.code() in _FINAL:
+        if not passes(error):
             raise store_error(f"reading {self._topic}", KafkaException(error), self._settings)
         _LOGGER.warning("results cannot be read at present: %s", error.str())
 
@@ -157,16 +158,6 @@ class ResultsWatch:
             await asyncio.wait({self._starting})
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-
-
-_FINAL: Final = frozenset(
-    (
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-    )
-)
 
 
 class _Kept:

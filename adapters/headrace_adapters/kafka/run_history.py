@@ -40,7 +40,10 @@ class RunHistory:
     async def events(
         self, run_id: str, partition: int, since_ms: int | None, *, follow: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of a run in sequence, each once; then what was rejected. With *follow*, all that comes after that."""
+        """The events of a run in sequence, each once, and then what was rejected.
+
+        With *follow*, everything stands where it happened, and what comes is given until the run ends.
+        """
         if self._closed:
             raise StoreError("this client was closed: ask another one")
         stream = _Stream(self._clients, self._settings, self._scans, Scan(self._topic, partition, since_ms), run_id)
@@ -48,18 +51,14 @@ class RunHistory:
         try:
             await stream.call(stream.open)
             sequence, rejected = _Sequence(), []
-            while not stream.is_at_end:
+            while not stream.is_at_end or (follow and not sequence.is_ended):
                 for event in await stream.call(stream.more):
-                    if event["seq"] is None:
+                    if event["seq"] is None and not follow:
                         rejected.append(event)
-                    elif sequence.goes_on_with(event):
+                    elif event["seq"] is None or sequence.goes_on_with(event):
                         yield event
             for event in rejected:
                 yield event
-            while follow and not sequence.is_ended:
-                for event in await stream.call(stream.more):
-                    if event["seq"] is None or sequence.goes_on_with(event):
-                        yield event
         finally:
             self._open.discard(stream)
             stream.leave()

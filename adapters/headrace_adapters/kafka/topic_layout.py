@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -250,8 +251,7 @@ def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicSta
     ends: dict[TopicPartition, int] = {}
     deadline = time.monotonic() + KNOWN_S
     while open_:
-        latest = {place: OffsetSpec.latest() for place in open_}
-        asked = _call(admin, settings, doing, lambda latest=latest: admin.list_offsets(latest, request_timeout=ANSWER_S))
+        asked = _call(admin, settings, doing, partial(_ask_ends, admin, open_))
         open_ = []
         for place, future in asked.items():
             try:
@@ -263,6 +263,13 @@ def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicSta
         if open_:
             time.sleep(KNOWN_LOOK_S)
     return ends
+
+
+def _ask_ends(admin: AdminClient, places: list[TopicPartition]) -> Mapping[TopicPartition, Future[Any]]:
+    asked: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(
+        {place: OffsetSpec.latest() for place in places}, request_timeout=ANSWER_S
+    )
+    return asked
 
 
 def _layout(cluster: ClusterState, settings: KafkaSettings) -> TopicLayout:

@@ -26,6 +26,7 @@ from headrace.errors import StoreError
 from headrace_adapters.kafka.clients import Admin, Clients, Consumer
 from headrace_adapters.kafka.connection import reader
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 
 _T = TypeVar("_T")
@@ -182,7 +183,7 @@ class Reading:
                 self._held_s.pop(place, None)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._held_s[place] = now_s
-            elif error.retriable() or error.code() in _PASSING:
+            elif passes(error):
                 continue
             else:
                 raise store_error(f"reading {place[0]}", error, self._settings)
@@ -197,10 +198,6 @@ class Reading:
             topics = ", ".join(sorted({topic for topic, _ in self._ends}))
             raise store_error(f"reading {topics}", KafkaError(KafkaError._TIMED_OUT), self._settings)
         return records
-
-
-# The client goes on by itself after these.
-_PASSING: Final = frozenset((KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT))
 
 
 def _spec(since_ms: int | None) -> OffsetSpec:

@@ -42,6 +42,10 @@ class LocalReader:
         run.indexed = indexed_of(run)
         return run
 
+    def head(self, run_id: str) -> bytes | None:
+        """The record of a run's head or dedup marker."""
+        return self._store.get(self._layout.head + run_prefix(run_id))
+
     def heads(self) -> Iterator[tuple[str, bytes]]:
         """Every run that is known, with the record of its head or dedup marker."""
         for key, value in self._store.scan(self._layout.head):

@@ -87,6 +87,30 @@ def test_a_killed_process_takes_what_it_has_started_with_it(tmp_path: Path) -> N
     assert until(lambda: not is_there(process.pid))
 
 
+def test_a_paused_process_does_nothing_until_it_may_go_on(tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    process = guarded(tmp_path, "sh", "-c", "while :; do echo; done")
+    assert until(lambda: console.exists() and console.stat().st_size > 0)
+
+    process.pause()
+    size = console.stat().st_size
+    assert process.wait(0.1) is None
+    assert console.stat().st_size == size
+
+    process.signal(signal.SIGCONT)
+    assert until(lambda: console.stat().st_size > size)
+    process.kill()
+
+
+def test_a_process_that_has_ended_is_not_paused(tmp_path: Path) -> None:
+    process = guarded(tmp_path, "sh", "-c", "exit 7")
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    process.pause()
+
+    assert process.poll() == 7
+
+
 def test_a_wait_ends_with_its_time_or_when_it_is_unwanted(tmp_path: Path) -> None:
     process = guarded(tmp_path, "sleep", "600")
     try:
