@@ -43,11 +43,11 @@ def read_pins(text: str) -> dict[str, Pin]:
 
 
 def wanted(pins: Mapping[str, Pin], requirements: Iterable[str]) -> list[str]:
-    """The lines for *requirements* and all that they need; raises :class:`KeyError` where one of them has no pin."""
+    """The lines for *requirements* and all that they need; raises :class:`LookupError` where one of them has no pin."""
     names = {canonical(NAME.match(requirement)[0]) for requirement in requirements}  # type: ignore[index]
     missing = sorted(names - pins.keys())
     if missing:
-        raise KeyError(f"constraints.txt pins no {', '.join(missing)}: renew it, as it says at its top")
+        raise LookupError(f"constraints.txt pins no {', '.join(missing)}: renew it, as it says at its top")
     while more := {name for name, pin in pins.items() if pin.owners & names} - names:
         names |= more
     return [pins[name].text for name in sorted(names)]

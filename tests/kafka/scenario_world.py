@@ -18,9 +18,6 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec
-from tests.scenarios.checks import Checks
-from tests.scenarios.scripted import Script, ScriptedExecutor
-from tests.scenarios.world import START_MS
 
 from headrace.adapter import Answer, RunResult
 from headrace.batch import Batch
@@ -45,6 +42,9 @@ from headrace_topics.jobs_record import encode_command
 from headrace_topics.names import run_prefix
 from headrace_topics.partitioning import partition_of
 from headrace_topics.results_record import decode_result
+from tests.scenarios.checks import Checks
+from tests.scenarios.scripted import Script, ScriptedExecutor
+from tests.scenarios.world import START_MS
 
 PARTITIONS = 3
 REST_S = 60.0
@@ -149,7 +149,7 @@ class Member:
             client_id="scenario",
             clock=lambda: group.now_ms,
             give_up=lambda: False,
-            plans_changed=lambda: self.loop.plans_changed(),
+            plans_changed=lambda: self.loop.plans_changed(),  # noqa: PLW0108 (the loop comes after its carrier)
         )
         self.loop = WorkerLoop(
             self.carrier, self.plans, self.executor, lambda: group.now_ms, group.settings.limits, slots=64
@@ -191,7 +191,7 @@ class Group:
         self.producer = open_producer({**plain_producer(self.settings), "linger.ms": 0})
         self.members = [self.join() for _ in range(workers)]
         self._workers = workers
-        self._until(lambda: self._settled_group())
+        self._until(self._settled_group)
 
     def join(self) -> Member:
         return Member(self, self._folder / self.settings.app)
@@ -209,7 +209,8 @@ class Group:
 
     def step(self) -> bool:
         try:
-            return any([member.loop.step() for member in self.members])
+            # Each of them, also where the first one had something to do.
+            return sum(member.loop.step() for member in self.members) > 0
         except BaseException:
             self.broken = True
             raise

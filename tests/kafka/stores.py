@@ -18,7 +18,7 @@ OFFSET_KEY = b'["","offset"]'
 
 def copies_of(state: Path) -> list[Path]:
     """The stores of all workers of an app whose folder for state this is."""
-    return sorted(path for path in state.glob("*/slot-*/store") if path.is_dir())
+    return sorted(path for path in state.glob("**/slot-*/store") if path.is_dir())
 
 
 def check_stores(state: Path, log: TopicLog) -> int:

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 
 import pytest
 
-from tests.kafka.checker import Checked, check
+from tests.kafka.endings import AppName, MakeWorkers, Runs, Say, after_some, finish, now_ms
 from tests.kafka.load import Load
-from tests.kafka.stores import check_stores
-from tests.kafka.topic_log import TopicLog, read_log
-from tests.kafka.workers import HANG_S, Workers, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-AppName = Callable[[str], str]
-MakeWorkers = Callable[..., Workers]
-Say = Callable[[str], None]
-Runs = Callable[[int], int]
 
 
-def recovery_s(log: TopicLog, at_ms: float) -> float:
-    """How long after a fault the last partition of those that had work went on with it."""
-    first: dict[int, int] = {}
-    for record in log.of("events"):
-        if record.at_ms > at_ms:
-            first[record.partition] = min(record.at_ms, first.get(record.partition, record.at_ms))
-    return max((moment - at_ms for moment in first.values()), default=0) / 1_000
-
-
-def finish(workers: Workers, load: Load, faults_ms: list[float], say: Say, what: str) -> Checked:
-    """Let everything come to its end, and look at all that is left."""
-    load.press()
-    workers.stop()
-    load.close()
-    log = read_log(workers.servers, workers.app)
-    found = check(log, load.expected, executions=workers.executions())
-    compared = check_stores(workers.state, log)
-    assert compared
-    recovered = [recovery_s(log, at_ms) for at_ms in faults_ms]
-    worst = f", recovered after at most {max(recovered):.1f} s" if recovered else ""
-    say(f"{what}: {len(found.histories)} runs, {found.begun_again} executions cut short, {compared} copies compared{worst}")
-    return found
-
-
-def after_some(load: Load, draw: random.Random, least: int, most: int) -> Callable[[], bool]:
-    """Whether a few more runs have ended than now."""
-    enough = min(len(load.ended) + draw.randint(least, most), len(load.expected) - 1)
-    return lambda: len(load.ended) >= enough
+ALL = [0, 1, 2, 3]
 
 
 def test_workers_that_are_killed_at_random_lose_nothing_and_record_nothing_twice(
@@ -64,8 +28,77 @@ def test_workers_that_are_killed_at_random_lose_nothing_and_record_nothing_twice
     faults = []
     for _ in range(4):
         load.press(after_some(load, draw, len(load.expected) // 12, len(load.expected) // 6))
-        faults.append(time.time() * 1_000)
+        faults.append(now_ms())
         draw.choice(workers.alive).kill()
         workers.begin()
 
-    finish(workers, load, faults, say, "4 workers killed and replaced")
+    finish(workers, load, say, "4 workers killed and replaced", faults)
+
+
+def test_a_worker_that_was_stopped_past_its_session_finds_its_work_with_others_and_spoils_nothing(
+    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+) -> None:
+    draw = random.Random(seed + turn)
+    workers = make_workers(app_name("zombie"), broker)
+    zombie, other = workers.begin().ready(), workers.begin()
+    load = Load(broker, workers.app, draw, runs(400))
+    load.press(lambda: other.is_ready and zombie.owned != ALL)
+
+    faults = []
+    for _ in range(2):
+        load.press(after_some(load, draw, len(load.expected) // 10, len(load.expected) // 5))
+        faults.append(now_ms())
+        zombie.pause()
+        load.press(lambda: other.owned == ALL)
+        load.press(after_some(load, draw, 10, 20))
+        zombie.go_on()
+        load.press(lambda: load.done or (bool(zombie.owned) and zombie.owned != ALL and other.owned != ALL))
+        zombie, other = other, zombie
+
+    finish(workers, load, say, "2 workers stopped past their session", faults)
+
+
+def test_workers_that_join_and_leave_disturb_nobody(
+    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+) -> None:
+    draw = random.Random(seed + turn)
+    workers = make_workers(app_name("joined"), broker)
+    workers.begin().ready()
+    load = Load(broker, workers.app, draw, runs(500))
+
+    for number in range(6):
+        load.press(after_some(load, draw, len(load.expected) // 20, len(load.expected) // 10))
+        if number % 3 == 2:
+            leaving = draw.choice([worker for worker in workers.alive if worker.is_started])
+            leaving.terminate()
+            load.press(lambda leaving=leaving: not leaving.is_alive)
+            leaving.end()
+        else:
+            workers.begin()
+
+    finish(workers, load, say, "4 workers joined and 2 left")
+
+
+@pytest.mark.parametrize("membership", ["dynamic", "static"])
+def test_a_rolling_restart_executes_nothing_twice(
+    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int, membership: str
+) -> None:
+    draw = random.Random(seed + turn)
+    workers = make_workers(app_name("rolled"), broker, session_timeout_ms=6_000)
+    names = ["a", "b"] if membership == "static" else [None, None]
+    running = [workers.begin(instance=name) for name in names]
+    load = Load(broker, workers.app, draw, runs(400))
+    load.press(lambda: all(worker.is_ready for worker in running))
+
+    faults = []
+    for number, name in enumerate(names):
+        load.press(after_some(load, draw, len(load.expected) // 10, len(load.expected) // 5))
+        faults.append(now_ms())
+        running[number].terminate()
+        load.press(lambda number=number: not running[number].is_alive)
+        running[number].end()
+        running[number] = workers.begin(instance=name)
+        load.press(lambda number=number: load.done or running[number].is_ready)
+
+    found = finish(workers, load, say, f"rolling restart of 2 {membership} members", faults)
+    assert found.begun_again == 0, "who leaves in peace finishes what it began"

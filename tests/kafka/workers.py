@@ -95,10 +95,14 @@ class WorkerProcess:
         """SIGCONT: it goes on where it was stopped, and does not know that it was."""
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """SIGTERM, and the graceful end that has to follow."""
+    def terminate(self) -> None:
+        """SIGTERM, once it is there to be told."""
         self.until(lambda: self.is_started, "started")
         self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """SIGTERM, and the graceful end that has to follow."""
+        self.terminate()
         self.end()
 
     def end(self, code: int = 0) -> None:
@@ -146,8 +150,7 @@ class Workers:
         """Stop all that run, gracefully."""
         alive = self.alive
         for worker in alive:
-            worker.until(lambda worker=worker: worker.is_started, "started")
-            worker.process.send_signal(signal.SIGTERM)
+            worker.terminate()
         for worker in alive:
             worker.end()
 

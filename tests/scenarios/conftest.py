@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.broker.fixtures import AppName, app_name, broker
 
 if TYPE_CHECKING:

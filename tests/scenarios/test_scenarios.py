@@ -54,7 +54,9 @@ def test_the_run_shows_what_the_scenario_expects(
     script = Script(scenario.get("behaviours", {}))
     blueprints = [scenario["blueprint"], *scenario.get("subflows", [])]
     if adapter_name in GROUPS:
-        world = request.getfixturevalue("scenario_groups").world(GROUPS[adapter_name], scenario_file.stem, blueprints, script)
+        world = request.getfixturevalue("scenario_groups").world(
+            GROUPS[adapter_name], scenario_file.stem, blueprints, script
+        )
         run_scenario(world, scenario, script)
         return
     backend = BACKENDS[adapter_name](tmp_path)

@@ -29,6 +29,7 @@ from .scripted import Script, ScriptedExecutor
 START_MS = 1_700_000_000_000
 RUN = "run"
 
+
 class World:
     """A worker that can be stepped, killed and asked."""
 

@@ -20,6 +20,8 @@ __all__ = [
     "encode_rejection",
     "event_from_json",
     "event_to_json",
+    "holders_from_json",
+    "holders_to_json",
     "parent_from_json",
     "parent_to_json",
 ]
@@ -51,6 +53,16 @@ def parent_from_json(data: Any) -> e.Parent:
     """The parent that a record holds."""
     fields = {name: data[camel(name)] for name in e.Parent._fields}
     return e.Parent(**{**fields, "outputs": tuple(fields["outputs"])})
+
+
+def holders_to_json(holders: Iterable[e.Holder]) -> list[Any]:
+    """Those who hold the key of a resume, as they stand in records."""
+    return [list(holder) for holder in holders]
+
+
+def holders_from_json(data: list[Any]) -> tuple[e.Holder, ...]:
+    """Those who hold the key of a resume, as a record says it."""
+    return tuple(e.Holder(h[0], h[1]) for h in data)
 
 
 def _operations(operations: Iterable[Operation]) -> list[Any]:
@@ -96,6 +108,7 @@ _SPECIAL: dict[tuple[type[e.Event], str], _Pair] = {
     (e.EdgeTaken, "value"): _JSON,
     (e.JoinFired, "edges"): _TUPLE,
     (e.SignalReceived, "payload"): _JSON,
+    (e.ResumeClaimed, "holders"): (holders_to_json, holders_from_json),
     (e.ChildChanged, "waits"): _WAITS,
     (e.LoopIteration, "value"): _JSON,
     (e.LoopIteration, "reset"): _TUPLE,
@@ -110,6 +123,7 @@ _EMPTY: dict[str, Any] = {
     "attempt": 1,
     "edges": (),
     "failed": NO_ITEM,
+    "holders": (),
     "item": NO_ITEM,
     "predecessor": "",
     "reason": "",

@@ -8,10 +8,11 @@ What anybody may write (a field with ``?`` may be absent or null; others are not
     {"type": "cancel" | "pause", "runId", "reason"?, "requestId"?}
     {"type": "unpause", "runId", "requestId"?}
 
-What only the engine writes: ``node`` (the job of a node), ``childNews``, ``childEnd`` and ``resumeApplied`` (what the runs
-of a family tell each other), a ``start`` with ``parent`` and a ``signal`` with ``path`` and ``origin``. Values in records
-that go from one run to another have passed the limits before, and an object made of several of them may be larger and
-deeper than each; refusing such a record would leave a run waiting for ever, so their size is not looked at again.
+What only the engine writes: ``node`` (the job of a node), ``childNews``, ``childEnd``, ``resumeApplied`` and
+``resumeIgnored`` (what the runs of a family tell each other), a ``start`` with ``parent``, a ``signal`` with ``path`` and
+``origin`` and a ``resume`` with ``holders``. Values in records that go from one run to another have passed the limits
+before, and an object made of several of them may be larger and deeper than each; refusing such a record would leave a run
+waiting for ever, so their size is not looked at again.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ import orjson
 
 from headrace import commands as c
 from headrace.errors import RecordRefused
-from headrace.events import Parent
+from headrace.events import Holder, Parent
 from headrace.execution import NO_ITEM
 from headrace.limits import ID_BYTES_MAX, SUBFLOW_DEPTH_MAX
 from headrace.values import NULL
-from headrace_topics.events_record import parent_to_json
+from headrace_topics.events_record import holders_to_json, parent_to_json
 from headrace_topics.json_values import parse_object, reencode, refuse_long_integers
 from headrace_topics.record_fields import (
     found_in,
@@ -76,6 +77,8 @@ def _resume_to_json(command: c.Resume) -> _Data:
         data["output"] = _Fragment(command.output)
     if command.key is not None:
         data["idempotencyKey"] = command.key
+    if command.holders:
+        data["holders"] = holders_to_json(command.holders)
     return data
 
 
@@ -144,6 +147,11 @@ def _applied_to_json(command: c.ResumeApplied) -> _Data:
     return {"type": "resumeApplied", "runId": command.run_id, "idempotencyKey": command.key}
 
 
+def _ignored_to_json(command: c.ResumeIgnored) -> _Data:
+    run_id, key, claim = command
+    return {"type": "resumeIgnored", "runId": run_id, "idempotencyKey": key, "claim": claim}
+
+
 _WRITERS: dict[type[Any], Callable[[Any], _Data]] = {
     c.Start: _start_to_json,
     c.Resume: _resume_to_json,
@@ -155,6 +163,7 @@ _WRITERS: dict[type[Any], Callable[[Any], _Data]] = {
     c.ChildNews: _news_to_json,
     c.ChildEnd: _end_to_json,
     c.ResumeApplied: _applied_to_json,
+    c.ResumeIgnored: _ignored_to_json,
 }
 
 
@@ -231,14 +240,22 @@ def _texts(values: list[Any], name: str) -> list[str]:
 
 
 def _resume(data: _Data, run_id: str, bytes_max: int) -> c.Resume:
+    holders = tuple(_holder(holder) for holder in take_list(data, "holders"))
     return c.Resume(
         run_id,
         take_name(data, "nodeId", _PATH_BYTES_MAX),
         _action(data, bytes_max),
-        take_value(data, "output", bytes_max),
+        take_value(data, "output", None if holders else bytes_max),
         take_optional_name(data, "idempotencyKey"),
         _request_id(data),
+        holders,
     )
+
+
+def _holder(holder: Any) -> Holder:
+    if not (type(holder) is list and len(holder) == 2 and type(holder[0]) is str and type(holder[1]) is int):
+        refuse("holders", "pairs of a run id and a number", "something else in it")
+    return Holder(holder[0], holder[1])
 
 
 def _action(data: _Data, bytes_max: int) -> str | None:
@@ -307,6 +324,10 @@ def _applied(data: _Data, run_id: str, _: int) -> c.ResumeApplied:
     return c.ResumeApplied(run_id, take_name(data, "idempotencyKey"))
 
 
+def _ignored(data: _Data, run_id: str, _: int) -> c.ResumeIgnored:
+    return c.ResumeIgnored(run_id, take_name(data, "idempotencyKey"), take_number(data, "claim", 0, 1))
+
+
 _PUBLIC_READERS: dict[str, Callable[[_Data, str, int], c.Command]] = {
     "start": _start,
     "resume": _resume,
@@ -315,7 +336,14 @@ _PUBLIC_READERS: dict[str, Callable[[_Data, str, int], c.Command]] = {
     "pause": _pause,
     "unpause": _unpause,
 }
-_READERS = {**_PUBLIC_READERS, "node": _node, "childNews": _news, "childEnd": _end, "resumeApplied": _applied}
+_READERS = {
+    **_PUBLIC_READERS,
+    "node": _node,
+    "childNews": _news,
+    "childEnd": _end,
+    "resumeApplied": _applied,
+    "resumeIgnored": _ignored,
+}
 
 
 def decode_command(record: bytes, key: str | None = None, *, value_bytes_max: int) -> c.Command:

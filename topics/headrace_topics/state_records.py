@@ -4,7 +4,7 @@
                    [run, "i"]            the input of the run
                    [run, "n", node]      a node: status, activation, attempt, output, the edges that it has decided
                    [run, "m", node, i]   an item of a batch
-                   [run, "k", key]       the key of a resume that was applied
+                   [run, "k", key]       the key of a resume that was applied, or that is held for one on its way
                    [run, "s", number]    a signal that is kept; the number in ten digits, so that a store sorts them
     context        [run, key]            a context value, as it is
 
@@ -34,9 +34,9 @@ import orjson
 
 from headrace.errors import RecordRefused
 from headrace.ports import Ended
-from headrace.state import BatchState, ChildState, EdgeOut, LoopState, NodeState, RunError, RunState
+from headrace.state import BatchState, ChildState, Claim, EdgeOut, LoopState, NodeState, RunError, RunState
 from headrace.values import NULL, Json
-from headrace_topics.events_record import parent_from_json, parent_to_json
+from headrace_topics.events_record import holders_from_json, holders_to_json, parent_from_json, parent_to_json
 from headrace_topics.json_values import parse_object, reencode, whole_number
 
 VERSION = 1
@@ -52,7 +52,7 @@ def run_parts(state: RunState) -> Iterator[tuple[str, ...]]:
         yield ("n", node_id)
         for index in range(len(node.batch.items)) if node.batch is not None else ():
             yield ("m", node_id, str(index))
-    for key in state.keys:
+    for key in (*state.keys, *state.claims):
         yield ("k", key)
     for number in state.signals:
         yield ("s", str(number))
@@ -73,10 +73,20 @@ def encode_part(state: RunState, part: tuple[str, ...]) -> bytes | None:
     if kind == "i":
         return orjson.dumps({"seq": state.seq, "input": _F(state.input)})
     if kind == "k":
-        return orjson.dumps({"seq": state.seq}) if part[1] in state.keys else None
+        return _encode_key(state, part[1])
     assert kind == "s", kind
     signal = state.signals.get(int(part[1]))
     return None if signal is None else orjson.dumps({"seq": state.seq, "event": signal[0], "payload": _F(signal[1])})
+
+
+def _encode_key(state: RunState, key: str) -> bytes | None:
+    claim = state.claims.get(key)
+    if claim is None:
+        return orjson.dumps({"seq": state.seq}) if key in state.keys else None
+    data: dict[str, Any] = {"seq": state.seq, "claim": claim.number}
+    if claim.holders:
+        data["holders"] = holders_to_json(claim.holders)
+    return orjson.dumps(data)
 
 
 def encode_node(node: NodeState, seq: int) -> bytes:
@@ -231,6 +241,8 @@ def decode_part(state: RunState, part: list[str], record: bytes) -> None:
             _item_from_json(state.nodes.setdefault(part[1], NodeState()), int(part[2]), data)
         elif kind == "i":
             state.input = reencode(data["input"])
+        elif kind == "k" and "claim" in data:
+            state.claims[part[1]] = Claim(data["claim"], holders_from_json(data.get("holders", [])))
         elif kind == "k":
             state.keys.add(part[1])
         elif kind == "s":

@@ -95,7 +95,8 @@ class LetterBox(ABC):
         """Write records to where they came from, oldest first, and remember that; *told* hears of those that are durable.
 
         Those that were written before are left out unless *again* says otherwise. Gives what was not written, and why;
-        of a filter only what cannot be written is among it. With *dry_run* nothing is written, and *told* hears what would be.
+        of a filter only what cannot be written is among it. With *dry_run* nothing is written, and *told* hears what
+        would be.
         """
 
     @abstractmethod

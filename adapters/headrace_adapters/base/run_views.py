@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from headrace.commands import ChildEnd, ChildNews, Command, ResumeApplied, RunNode
+from headrace.commands import Command, EngineCommand
 from headrace.errors import RecordRefused
 from headrace_topics.jobs_record import decode_command, encode_command
 
@@ -19,7 +19,7 @@ def at_the_door(command: Command, value_bytes_max: int) -> bytes:
     Raises :class:`RecordRefused`, which names the field, for a command that could not stand in a record, and for one
     that the engine says to itself.
     """
-    if isinstance(command, RunNode | ChildNews | ChildEnd | ResumeApplied):
+    if isinstance(command, EngineCommand):
         raise RecordRefused(f"{type(command).__name__} is what the engine says to itself: no client may send it")
     try:
         record = encode_command(command)

@@ -33,6 +33,7 @@ def kafka_app(settings: Settings, target: str | None, what: str) -> KafkaSetting
         )
     name = _app_name(settings, target, what)
     try:
+        import headrace_adapters.kafka.connection  # noqa: F401 (whoever is given the app opens clients)
         from headrace_adapters.kafka.settings import kafka_settings
     except ModuleNotFoundError as error:
         raise DefinitionError(

@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from headrace_adapters.cli import (
+    dead_letter_commands,
     definition_commands,
     dev_commands,
     look_commands,
@@ -53,6 +54,7 @@ cli.command(rich_help_panel=_TELL)(operate_commands.unpause)
 cli.command(rich_help_panel=_DEFINE)(definition_commands.check)
 cli.command(rich_help_panel=_DEFINE)(definition_commands.graph)
 cli.add_typer(topic_commands.topics, rich_help_panel=_LOOK_AFTER)
+cli.add_typer(dead_letter_commands.dead_letters, rich_help_panel=_LOOK_AFTER)
 cli.add_typer(dev_commands.dev, rich_help_panel=_DEVELOP)
 
 

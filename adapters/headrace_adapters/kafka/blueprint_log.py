@@ -140,4 +140,3 @@ class BlueprintLog:
     def close(self) -> None:
         """Let go of the reader."""
         self._reader.close()
-

@@ -136,7 +136,9 @@ class KafkaLetterBox(LetterBox):
             if at == place:
                 found = _decoded(record)
                 if isinstance(found, RedrivenMark):
-                    raise RecordRefused(f"{place} is no dead letter: it says that {found.partition}-{found.offset} was redriven")
+                    raise RecordRefused(
+                        f"{place} is no dead letter: it says that {found.partition}-{found.offset} was redriven"
+                    )
                 letter = found
             elif letter is None:
                 # Records come in order, so there is none at this place.

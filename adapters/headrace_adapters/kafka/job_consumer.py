@@ -88,11 +88,12 @@ class JobConsumer:
     ) -> None:
         numbers = [partition.partition for partition in partitions]
         _LOGGER.info("partitions %s: %s", what, numbers)
-        for step in (
+        steps: list[Callable[[], None]] = [
             lambda: let_go(numbers),
             lambda: self._forget(numbers),
             lambda: client.incremental_unassign(partitions),
-        ):
+        ]
+        for step in steps:
             try:
                 step()
             except BaseException as error:  # noqa: BLE001 (raised from poll)

@@ -161,15 +161,17 @@ def fitting_result(record: bytes) -> bytes:
     """A result that a record can hold: without its context where that is too much, and then without its output."""
     if len(record) <= RECORD_BYTES_MAX:
         return record
-    data = orjson.loads(record)
     told = f"the result has {len(record)} bytes, a record at most {RECORD_BYTES_MAX}: keep large data elsewhere"
+    data = orjson.loads(record)
+    errors = data["errors"]
     for name, empty in (("context", {}), ("output", None)):
-        data[name] = empty
         error = {"nodeId": "", "code": "RESULT_TOO_LARGE", "message": f"{told} (the {name} is left out)"}
-        cut = orjson.dumps({**data, "errors": [*data["errors"], error]})
-        if len(cut) <= RECORD_BYTES_MAX:
+        errors = [*errors, error]
+        data |= {name: empty, "errors": errors}
+        record = orjson.dumps(data)
+        if len(record) <= RECORD_BYTES_MAX:
             break
-    return cut
+    return record
 
 
 def fitting_job(command: Command) -> tuple[Command, bytes]:

@@ -169,9 +169,7 @@ class Restorer:
             task.fencing, task.state, task.unstable_s = None, OFFSETS, None
         if task.asked is None:
             stable = task.state == OFFSETS
-            request = ConsumerGroupTopicPartitions(
-                self._settings.group, [TopicPartition(self._layout.jobs, task.number)]
-            )
+            request = ConsumerGroupTopicPartitions(self._settings.group, [TopicPartition(self._layout.jobs, task.number)])
             asked = self._admin.list_consumer_group_offsets([request], require_stable=stable, request_timeout=REQUEST_S)
             task.asked = asked[self._settings.group]
         if not task.asked.done():
@@ -349,4 +347,3 @@ class Restorer:
             self._unstable(task, reason)
             return
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
-

@@ -16,7 +16,7 @@ import orjson
 
 from headrace.adapter import Answer, Client, RunResult
 from headrace.batch import Batch
-from headrace.commands import ChildEnd, ChildNews, Command, ResumeApplied, RunNode
+from headrace.commands import Command, EngineCommand
 from headrace.errors import RecordRefused, StoreError
 from headrace.plans import Plans
 from headrace.state import RunState
@@ -89,7 +89,7 @@ class LocalClient(Client):
 
     def _at_the_door(self, command: Command) -> Command:
         """The command as its record says it: what comes from a program is checked as what comes from a producer."""
-        if isinstance(command, RunNode | ChildNews | ChildEnd | ResumeApplied):
+        if isinstance(command, EngineCommand):
             raise RecordRefused(f"{type(command).__name__} is what the engine says to itself: no client may send it")
         try:
             record = encode_command(command)

@@ -19,6 +19,7 @@ from headrace_adapters.local.carrier import LocalCarrier, save_blueprints, store
 from headrace_adapters.local.client import LocalClient
 from headrace_adapters.local.layout import PARTITIONS_MAX, KeyValueStore
 
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a local worker works. *slots*: executions at once; *threads_max* of them in threads."""

@@ -148,6 +148,9 @@ SAMPLES: list[e.Event] = [
             Operation("append", "d", b'"x"'),
         ),
     ),
+    e.ResumeClaimed("child", "key-1"),
+    e.ResumeClaimed("child", "key-1", (e.Holder("r0", 3), e.Holder("größe", 12))),
+    e.ResumeReleased("key-1"),
 ]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from headrace import commands as c
 from headrace.errors import RecordRefused
-from headrace.events import Parent
+from headrace.events import Holder, Parent
 from headrace.limits import ID_BYTES_MAX
 from headrace.values import NULL, encode, join_array
 from headrace_topics.jobs_record import decode_command, encode_command
@@ -86,6 +86,8 @@ SAMPLES: list[c.Command] = [
     c.ChildEnd("r0", "r1", "child", "completed", b"7", {"total": b"12", "none": NULL}, ""),
     c.ChildEnd("r0", "r1", "child", "failed", NULL, {}, "charge: no money"),
     c.ResumeApplied("r0", "key-1"),
+    c.Resume("r1/child", "approval", None, NULL, "key-1", "", (Holder("r0", 3), Holder("r1", 12))),
+    c.ResumeIgnored("r1", "key-1", 12),
 ]
 
 
@@ -250,7 +252,13 @@ ID = f"expected text of 1 to {ID_BYTES_MAX} bytes, found"
         ({"type": "childNews", "childId": "c", "nodeId": "n", "awaiting": True, "waits": [[1, None]]}, "field 'waits'"),
         ({"type": "childNews", "childId": "c", "nodeId": "n", "awaiting": True, "waits": [["a", 1]]}, "field 'waits'"),
         ({"type": "childEnd", "childId": "c", "nodeId": "n", "status": "failed", "error": 7}, "field 'error'"),
+        ({"type": "resume", "nodeId": "n", "holders": 7}, "field 'holders': expected a list"),
+        ({"type": "resume", "nodeId": "n", "holders": [["r0"]]}, "field 'holders': expected pairs of a run id and a number"),
+        ({"type": "resume", "nodeId": "n", "holders": [[1, 2]]}, "field 'holders'"),
+        ({"type": "resume", "nodeId": "n", "holders": [["r0", True]]}, "field 'holders'"),
         ({"type": "resumeApplied"}, f"field 'idempotencyKey': {ID} nothing"),
+        ({"type": "resumeIgnored"}, f"field 'idempotencyKey': {ID} nothing"),
+        ({"type": "resumeIgnored", "idempotencyKey": "k", "claim": "7"}, "field 'claim': expected a whole number from 1"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named(fields: dict[str, Any], expected: str) -> None:

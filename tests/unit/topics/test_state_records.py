@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from headrace.apply import rebuild
 from headrace.errors import RecordRefused
-from headrace.events import Parent
+from headrace.events import Holder, Parent
 from headrace.ports import Ended
-from headrace.state import OPEN, BatchState, ChildState, EdgeOut, LoopState, NodeState, RunError, RunState
+from headrace.state import OPEN, BatchState, ChildState, Claim, EdgeOut, LoopState, NodeState, RunError, RunState
 from headrace.values import NULL, encode, join_array
 from headrace_topics.names import coordination_key, run_prefix, split_key
 from headrace_topics.state_records import decode_head, decode_part, encode_marker, encode_part, run_parts
@@ -99,6 +99,9 @@ def states(draw: st.DrawFn) -> RunState:
         # An edge is decided once, so one node holds it.
         node.out = None if node.out is None else {number * 10 + edge: out for edge, out in node.out.items()}
     state.keys = draw(st.sets(TEXTS, max_size=3))
+    holders = st.lists(st.builds(Holder, NAMES, WHOLE_NUMBERS), max_size=2).map(tuple)
+    claims = draw(st.dictionaries(TEXTS, st.builds(Claim, WHOLE_NUMBERS, holders), max_size=3))
+    state.claims = {key: claim for key, claim in claims.items() if key not in state.keys}
     state.signals = draw(st.dictionaries(st.integers(1, 200), st.tuples(TEXTS, JSON), max_size=3))
     state.signals_seq = draw(WHOLE_NUMBERS)
     rebuild(state)
