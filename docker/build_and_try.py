@@ -156,7 +156,7 @@ def try_image(buildah: Buildah, bootstrap: str, scratch: Path) -> None:
     url = f"kafka://{bootstrap}"
     settings = {
         "HEADRACE_URL": url,
-        "PARCELS_APP": app,
+        "HEADRACE_APP": app,
         "HEADRACE_GRACE": f"{GRACE_S:g}s",
         # Without a network of its own, the container shares that of this machine.
         "HEADRACE_HTTP_HOST": HOST,
@@ -165,7 +165,7 @@ def try_image(buildah: Buildah, bootstrap: str, scratch: Path) -> None:
     with buildah.container(PARCELS) as container:
         check_promises(container)
         with say("the image creates the topics"):
-            said = container.buildah_run("headrace", "topics", "create", "--app", "/app/app.py", env=settings)
+            said = container.buildah_run("headrace", "topics", "create", env=settings)
             expect(f"created {app}.jobs" in said, said)
         with container.start(scratch / "worker", settings) as worker:
             with say("the worker is ready"):

@@ -18,7 +18,8 @@ ZONES = {"Bergen": 1, "Wien": 2, "Osaka": 5}
 parcel = Flow("parcel", version="1")
 
 # The name is also the prefix of the topics: with a variable for it, one image serves several environments on one cluster.
-app = App(os.environ.get("PARCELS_APP", "parcels"), dependencies={"zones": ZONES}).add(parcel)
+# It is the one that commands read too, which then need no --app.
+app = App(os.environ.get("HEADRACE_APP", "parcels"), dependencies={"zones": ZONES}).add(parcel)
 
 
 @parcel.node

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["AppName", "MakeWorkers", "Runs", "Say", "after_some", "finish", "now_ms", "recovery_s"]
 
-import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -25,24 +24,30 @@ def now_ms() -> float:
     return time.time() * 1_000
 
 
+# What a worker had sent when it was stopped arrives within this time.
+ECHO_MS = 300
+
+
 def recovery_s(log: TopicLog, at_ms: float) -> float:
-    """How long after a fault the last partition of those that had work went on with it."""
-    first: dict[int, int] = {}
+    """How long after a fault the last partition went on with its work, of those that had work before and after it."""
+    moments: dict[int, list[int]] = {}
     for record in log.of("events"):
-        if record.at_ms > at_ms:
-            first[record.partition] = min(record.at_ms, first.get(record.partition, record.at_ms))
-    return max((moment - at_ms for moment in first.values()), default=0) / 1_000
+        moments.setdefault(record.partition, []).append(record.at_ms)
+    later = [min((moment for moment in each if moment > at_ms + ECHO_MS), default=at_ms) for each in moments.values()]
+    return max((moment - at_ms for moment in later), default=0) / 1_000
 
 
-def after_some(load: Load, draw: random.Random, least: int, most: int) -> Callable[[], bool]:
-    """Whether a few more runs have ended than now."""
-    enough = min(len(load.ended) + draw.randint(least, most), len(load.expected) - 1)
+def after_some(load: Load, part: float) -> Callable[[], bool]:
+    """Allow such a part of all runs, and say when a third of these have ended: the others are in the middle of something."""
+    load.allow(part)
+    enough = min(len(load.ended) + max(1, round(len(load.expected) * part / 3)), len(load.begun) + 1)
+    assert not load.done, "the load is too small for this test: everything has ended before the next fault"
     return lambda: len(load.ended) >= enough
 
 
 def finish(workers: Workers, load: Load, say: Say, what: str, faults_ms: Sequence[float] = ()) -> Checked:
     """Let everything come to its end, and check what the topics, the disks and the nodes themselves say."""
-    load.press()
+    load.finish()
     workers.stop()
     load.close()
     log = read_log(workers.servers, workers.app)

@@ -23,6 +23,11 @@ STILL_S = 90.0
 IN_FLIGHT = 150
 
 
+def never() -> bool:
+    """Nothing but the end of all runs ends it."""
+    return False
+
+
 class Expected(NamedTuple):
     """What a run must come to. *counted* is how many counting nodes complete; *child* where it starts another run."""
 
@@ -60,7 +65,9 @@ _ASKED = ("asked_early", "asked_late", "resumed")
 class Load:
     """*runs* of all kinds by turns, of which so many are in flight at once that a worker is busy."""
 
-    def __init__(self, servers: str, app: str, draw: random.Random, runs: int, name: str = "run", kinds: tuple[str, ...] = KINDS) -> None:
+    def __init__(
+        self, servers: str, app: str, draw: random.Random, runs: int, name: str = "run", kinds: tuple[str, ...] = KINDS
+    ) -> None:
         self._servers = servers
         self._app = app
         self._draw = draw
@@ -72,6 +79,7 @@ class Load:
             self.expected[run_id] = _expected(kind, given)
             self._inputs[run_id] = given
         self._to_start = deque(self.expected)
+        self._allowed = 0
         self.begun: set[str] = set()
         self.ended: dict[str, float] = {}
         """When the result of each run was seen."""
@@ -94,12 +102,19 @@ class Load:
         """Whether every run has its result."""
         return len(self.ended) == len(self.expected)
 
-    def press(self, until: Callable[[], bool] = lambda: False, in_flight: int = IN_FLIGHT) -> None:
-        """Start, answer and look, until all runs have ended or *until* says so. Fails where nothing happens any more."""
+    def allow(self, part: float) -> None:
+        """Start so large a part of all runs more, and then no others before this is called again."""
+        self._allowed = min(len(self.expected), self._allowed + round(len(self.expected) * part))
+
+    def press(self, until: Callable[[], bool] = never) -> None:
+        """Start what is allowed, answer and look, until *until* says so, or all runs have ended.
+
+        Fails where nothing happens any more though something should.
+        """
         consumer = self._consumer = self._consumer or self._reader()
         moved_s = time.monotonic()
-        while not self.done and not until():
-            while self._to_start and len(self.begun) - len(self.ended) < in_flight:
+        while not (until() or (self.done and until is never)):
+            while len(self.begun) < self._allowed and len(self.begun) - len(self.ended) < IN_FLIGHT:
                 self._start(self._to_start.popleft())
             self._producer.poll(0)
             assert not self._failed, f"records could not be written: {self._failed}"
@@ -109,9 +124,14 @@ class Load:
                     moved_s = time.monotonic()
             self._give_late_answers()
             if time.monotonic() - moved_s > STILL_S:
-                raise AssertionError(f"nothing has happened for {STILL_S} s; these hang: {self._left()}")
+                raise AssertionError(f"nothing has happened for {STILL_S} s; these have not ended: {self._left()}")
         if self.done:
             assert self._producer.flush(STILL_S) == 0
+
+    def finish(self) -> None:
+        """Start all that is left, and wait until every run has its result."""
+        self._allowed = len(self.expected)
+        self.press()
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -120,7 +140,7 @@ class Load:
 
     def _left(self) -> str:
         left = sorted(self.begun - self.ended.keys())
-        return ", ".join(f"{run_id} ({self.expected[run_id].flow})" for run_id in left[:20]) + f" ({len(left)} in all)"
+        return f"{len(left)} runs: " + ", ".join(f"{run_id} ({self.expected[run_id].flow})" for run_id in left[:20])
 
     def _reader(self) -> Consumer:
         consumer = Consumer(
@@ -134,8 +154,11 @@ class Load:
                 "reconnect.backoff.max.ms": 1_000,
             }
         )
-        topics = consumer.list_topics(timeout=20).topics
         wanted = (f"{self._app}.events", f"{self._app}.results")
+        deadline = time.monotonic() + STILL_S
+        while not all(topic in (topics := consumer.list_topics(timeout=20).topics) for topic in wanted):
+            assert time.monotonic() < deadline, f"nobody has made the topics of {self._app}"
+            time.sleep(0.05)
         consumer.assign([TopicPartition(topic, number, 0) for topic in wanted for number in topics[topic].partitions])
         return consumer
 

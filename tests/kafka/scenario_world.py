@@ -21,7 +21,6 @@ from confluent_kafka.admin import OffsetSpec
 
 from headrace.adapter import Answer, RunResult
 from headrace.batch import Batch
-from headrace.blueprint import from_json
 from headrace.commands import Command
 from headrace.execution import Execution, Outcome
 from headrace.plans import Plans
@@ -282,7 +281,10 @@ class Group:
 
     def publish(self, blueprints: list[dict[str, Any]]) -> None:
         """Blueprints of a scenario, through the topic."""
-        self.members[0].blueprints.publish([from_json(blueprint) for blueprint in blueprints])
+        for blueprint in blueprints:
+            key = f"{blueprint['id']}@{blueprint['metadata']['version']}".encode()
+            self.producer.produce(self.layout.blueprints, orjson.dumps(blueprint), key, 0)
+        assert self.producer.flush(10) == 0
         for member in self.members:
             member.blueprints.read_to_end()
 

@@ -52,7 +52,7 @@ def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
     workers = make_workers(app_name("harmed"), broker)
     first = workers.begin().ready()
     load = Load(broker, workers.app, draw, runs(120))
-    load.press(after_some(load, draw, 40, 60))
+    load.press(after_some(load, 0.6))
     fault = now_ms()
     if how == "killed":
         first.kill()
@@ -73,7 +73,7 @@ def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
     loads = [Load(broker, each.app, draw, runs(120)) for each in (others, workers)]
     for each, load in zip((others, workers), loads, strict=True):
         first = each.begin().ready()
-        load.press(after_some(load, draw, 40, 60))
+        load.press(after_some(load, 0.6))
         first.kill()
 
     own = workers.state / workers.app / "slot-0" / "store"
@@ -81,10 +81,10 @@ def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
     shutil.copytree(others.state / others.app / "slot-0" / "store", own)
     fault = now_ms()
     workers.begin()
-    loads[1].press()
+    loads[1].press(after_some(loads[1], 0.2))
     assert "one of other topics" in workers.all[-1].said
     others.begin()
-    loads[0].press()
+    loads[0].finish()
 
     others.stop()
     loads[0].close()
@@ -101,7 +101,7 @@ def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_the
     workers = make_workers(app_name("again"), broker)
     first = workers.begin().ready()
     load = Load(broker, workers.app, draw, runs(60))
-    load.press()
+    load.finish()
     load.close()
     first.stop()
     admin = AdminClient({"bootstrap.servers": broker})

@@ -27,7 +27,7 @@ def test_workers_that_are_killed_at_random_lose_nothing_and_record_nothing_twice
 
     faults = []
     for _ in range(4):
-        load.press(after_some(load, draw, len(load.expected) // 12, len(load.expected) // 6))
+        load.press(after_some(load, 0.2))
         faults.append(now_ms())
         draw.choice(workers.alive).kill()
         workers.begin()
@@ -40,19 +40,19 @@ def test_a_worker_that_was_stopped_past_its_session_finds_its_work_with_others_a
 ) -> None:
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("zombie"), broker)
-    zombie, other = workers.begin().ready(), workers.begin()
+    zombie, other = workers.begin().ready(), workers.begin().ready()
     load = Load(broker, workers.app, draw, runs(400))
-    load.press(lambda: other.is_ready and zombie.owned != ALL)
 
     faults = []
     for _ in range(2):
-        load.press(after_some(load, draw, len(load.expected) // 10, len(load.expected) // 5))
+        load.press(after_some(load, 0.2))
         faults.append(now_ms())
         zombie.pause()
         load.press(lambda: other.owned == ALL)
-        load.press(after_some(load, draw, 10, 20))
+        load.press(after_some(load, 0.1))
         zombie.go_on()
-        load.press(lambda: load.done or (bool(zombie.owned) and zombie.owned != ALL and other.owned != ALL))
+        load.press(after_some(load, 0.1))
+        load.press(lambda: bool(zombie.owned) and zombie.owned != ALL and other.owned != ALL)
         zombie, other = other, zombie
 
     finish(workers, load, say, "2 workers stopped past their session", faults)
@@ -67,7 +67,7 @@ def test_workers_that_join_and_leave_disturb_nobody(
     load = Load(broker, workers.app, draw, runs(500))
 
     for number in range(6):
-        load.press(after_some(load, draw, len(load.expected) // 20, len(load.expected) // 10))
+        load.press(after_some(load, 0.15))
         if number % 3 == 2:
             leaving = draw.choice([worker for worker in workers.alive if worker.is_started])
             leaving.terminate()
@@ -87,18 +87,19 @@ def test_a_rolling_restart_executes_nothing_twice(
     workers = make_workers(app_name("rolled"), broker, session_timeout_ms=6_000)
     names = ["a", "b"] if membership == "static" else [None, None]
     running = [workers.begin(instance=name) for name in names]
+    for worker in running:
+        worker.ready()
     load = Load(broker, workers.app, draw, runs(400))
-    load.press(lambda: all(worker.is_ready for worker in running))
 
     faults = []
     for number, name in enumerate(names):
-        load.press(after_some(load, draw, len(load.expected) // 10, len(load.expected) // 5))
+        load.press(after_some(load, 0.4))
         faults.append(now_ms())
         running[number].terminate()
         load.press(lambda number=number: not running[number].is_alive)
         running[number].end()
         running[number] = workers.begin(instance=name)
-        load.press(lambda number=number: load.done or running[number].is_ready)
+        load.press(lambda number=number: running[number].is_ready)
 
     found = finish(workers, load, say, f"rolling restart of 2 {membership} members", faults)
     assert found.begun_again == 0, "who leaves in peace finishes what it began"

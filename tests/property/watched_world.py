@@ -25,7 +25,8 @@ from headrace_topics.events_record import decode_events
 from headrace_topics.names import run_prefix
 from tests.scenarios.backends import Backend
 from tests.scenarios.scripted import Script, ScriptedExecutor
-from tests.scenarios.world import FINAL, World, assert_same, snapshot
+from tests.scenarios.checks import FINAL, Checks, assert_same, snapshot
+from tests.scenarios.world import World
 
 from .flows import Case
 from .run_watch import RunWatch
@@ -77,6 +78,18 @@ class PacedExecutor(ScriptedExecutor):
         return given
 
 
+class WatchedChecks(Checks):
+    """Tells *note* of every event, once what holds of any run was checked."""
+
+    def __init__(self, note: Callable[[str, e.Event], None]) -> None:
+        super().__init__()
+        self._tell = note
+
+    def _note(self, run_id: str, event: e.Event) -> None:
+        super()._note(run_id, event)
+        self._tell(run_id, event)
+
+
 class WatchedWorld(World):
     """A worker on *backend* that is stepped, killed and asked, and watched in all that it records."""
 
@@ -88,6 +101,12 @@ class WatchedWorld(World):
         self.crashes = 0
         self.lacking = ""
         super().__init__(backend, case.blueprints, self.script)
+        self.checks = WatchedChecks(self.note)
+
+    @property
+    def folded(self) -> dict[str, RunState]:
+        """Every run that ever was, folded from its events."""
+        return self.checks.folded
 
     @property
     def faults(self) -> Faults | None:
@@ -178,8 +197,8 @@ class WatchedWorld(World):
         for change in batch.runs.values():
             self._check_state(change.state)
 
-    def _note(self, run_id: str, event: e.Event) -> None:
-        super()._note(run_id, event)
+    def note(self, run_id: str, event: e.Event) -> None:
+        """One event of a run, which is folded already."""
         state = self.folded[run_id]
         self.watches.setdefault(run_id, RunWatch()).note(state, self.plans[state.blueprint_id], event)
         if isinstance(event, FINAL):
@@ -267,7 +286,7 @@ class WatchedWorld(World):
             assert seq == folded.seq + 1, "events have no gap"
             assert not folded.ended, "nothing happens after the end"
             apply(folded, event)
-            self._note(run_id, event)
+            self.checks._note(run_id, event)
 
     # The end.
 

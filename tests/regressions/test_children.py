@@ -38,7 +38,7 @@ def test_a_run_that_begins_anew_does_not_wait_for_a_child_of_its_former_life(mon
     lived.settle()
     assert lived.run("run") is None
 
-    lived.folded.clear()
+    lived.checks.folded.clear()
     lived.finals.clear()
     assert lived.submit(Start("run", "flow")).outcome == "applied"
     lived.settle()

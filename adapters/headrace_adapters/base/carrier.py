@@ -41,12 +41,17 @@ class Job(NamedTuple):
 class CommitUndone(Exception):
     """Raised by :meth:`Carrier.commit` when nothing of the batches has happened and the worker can go on.
 
-    Every job that was polled since the last commit will be polled again.
+    Every job that was polled since the last commit will be polled again. Where that happens within a poll, because
+    partitions are handed over in it, the jobs that this poll gives are among them.
     """
 
 
 class Owner(Protocol):
-    """What a carrier tells the loop about partitions that come and go; called in the loop's thread only."""
+    """What a carrier tells the loop about partitions that come and go; called in the loop's thread only.
+
+    They may come and go only where the carrier does not deliver (:attr:`Carrier.delivers`): what was decided in one
+    partition because of another one would else outlive it.
+    """
 
     def take_over(self, number: int) -> None:
         """The partition is this worker's from now on, and its committed state can be read."""
@@ -68,7 +73,8 @@ class Carrier(ABC):
 
     delivers = True
     """Whether the loop hands commands for other runs over itself, within the same commit. Where partitions may belong to
-    different workers, ``commit`` puts what a batch publishes into the job log instead."""
+    different workers, ``commit`` puts what a batch publishes into the job log instead, and what clients ask for comes by
+    the job log too."""
 
     def bind(self, owner: Owner) -> None:
         """Tell *owner* from now on which partitions it has. Here all of them, at once and for ever."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["AnswerCallback", "Intake"]
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from headrace.adapter import Answer
 from headrace.commands import Command, Start
@@ -34,6 +34,12 @@ class Intake:
     def put(self, command: Command, on_answer: AnswerCallback | None) -> None:
         """From any thread: add a command."""
         self._came.append((command, on_answer))
+
+    def put_back(self, commands: Iterable[Command]) -> None:
+        """These were taken, and nothing came of it: they are the first again. Their answers are known to who took them."""
+        self._came.extendleft(reversed([*((command, None) for command in commands), *self._held]))
+        self._held.clear()
+        self._runs_held.clear()
 
     def take(self) -> _Entry | None:
         """The next command in order; None where there is none."""

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from headrace.adapter import Answer
 from headrace.batch import Batch
-from headrace.commands import ChildEnd, ChildNews, Command, Resume, ResumeApplied, RunNode
+from headrace.commands import Command, EngineCommand
 from headrace.errors import StoreError
 from headrace.execution import Execution, Outcome
 from headrace.limits import Limits
@@ -35,9 +35,6 @@ from headrace_adapters.base.intake import AnswerCallback, Intake
 BatchCallback = Callable[[Batch], None]
 
 _LOGGER = logging.getLogger(__name__)
-
-# Commands of the engine itself, which nobody waits for.
-_SILENT = (RunNode, ChildNews, ChildEnd, ResumeApplied)
 
 # How long executions that have begun may wait for their outcome before their beginning is committed, and jobs that
 # changed nothing for something that is worth a commit.
@@ -91,7 +88,10 @@ class WorkerLoop:
         # Records carry request ids of their senders' choice, so those of this loop begin with a name that nobody else has.
         self._name = token_hex(8)
         self._request_numbers = count(1)
-        self._taken: list[bytes] = []
+        # What was taken since the last commit: the partitions and positions of jobs, and commands of clients.
+        self._taken: list[tuple[int | None, bytes]] = []
+        self._asked: list[Command] = []
+        self._undone = 0
         self._on_commit: list[BatchCallback] = []
         self._now_ms = 0
         self._due_ms = 0
@@ -107,7 +107,11 @@ class WorkerLoop:
     # From any thread.
 
     def submit(self, command: Command, on_answer: AnswerCallback | None = None) -> None:
-        """Take a command over; *on_answer* is called from the loop's thread when what it did is durable."""
+        """Take a command over; *on_answer* is called from the loop's thread when what it did is durable.
+
+        Only where the carrier delivers: commands for partitions that may be another worker's go into the job log.
+        """
+        assert self._carrier.delivers, "commands for partitions that come and go belong into the job log"
         self._commands.put(command, on_answer)
         self.wake()
 
@@ -143,6 +147,7 @@ class WorkerLoop:
 
     def take_over(self, number: int) -> None:
         """The partition is this worker's from now on (``headrace_adapters.base.carrier.Owner``)."""
+        assert number not in self.partitions, f"partition {number} is this worker's already"
         every = self._carrier.partitions
         tokens = self._tokens.setdefault(number, count(number + every, every))
         partition = Partition(number, self._carrier.reader(number), self._plans, self._limits, tokens)
@@ -165,18 +170,26 @@ class WorkerLoop:
             partition = self.partitions.pop(number, None)
             if partition is not None:
                 self._executor.cancel(partition.close())
+        # Their jobs were taken into a state that is forgotten: no later commit may call them done.
+        self._taken = [(number, position) for number, position in self._taken if number not in numbers]
 
     def plans_changed(self) -> None:
-        """Blueprints were added: runs that were parked may go on."""
+        """Blueprints were added: runs that were parked may go on, and so may timers that were held."""
         for partition in self.partitions.values():
             partition.plans_changed(self._now_ms)
+        self._look_anew()
 
     def _begin_anew(self, partition: Partition) -> None:
         """After its state was read: look at everything that may be due or possible by now."""
         partition.plans_changed(self._now_ms)
         for reason in partition.unreadable.values():
             _LOGGER.error("%s; the run is left as it is, and all others go on", reason)
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Have the next step look at what is due, and commit what was decided."""
         self._due_ms = 0
+        self._urgent = True
         self.wake()
 
     def run(self, grace: Callable[[], bool] = lambda: True) -> None:
@@ -268,28 +281,34 @@ class WorkerLoop:
         take, most = (self._commands.take, room) if room > 0 else (self._commands.take_urgent, self._batch_max)
         while taken < most and (entry := take()) is not None:
             command, on_answer = entry
-            if on_answer is not None and not isinstance(command, _SILENT):
+            if on_answer is not None and not isinstance(command, EngineCommand):
                 request_id = f"{self._name}-{next(self._request_numbers)}"
                 self._answers[request_id] = on_answer
                 command = command._replace(request_id=request_id)
             self._receive(command, now_ms)
+            self._asked.append(command)
             self._urgent = True
             taken += 1
-        for job in self._carrier.poll(max(0, room - taken)):
+        undone = self._undone
+        jobs = self._carrier.poll(max(0, room - taken))
+        if self._undone != undone:
+            # Partitions went away in this poll, and the commit for that was undone: these jobs are polled again too.
+            return True
+        for job in jobs:
+            number = None
             if job.command is not None:
-                self._receive(job.command, now_ms)
+                number = self._receive(job.command, now_ms)
                 self._urgent = True
-            self._taken.append(job.position)
+            self._taken.append((number, job.position))
             taken += 1
         if self._taken and self._begun_ms is None:
             self._begun_ms = now_ms
         return taken > 0
 
-    def _receive(self, command: Command, now_ms: int) -> None:
-        self.partitions[self._carrier.partition_of(command.run_id)].receive(command, now_ms)
-        if self._carrier.delivers and isinstance(command, Resume) and command.key is not None:
-            # A run learns from its child which keys were applied there, and has to know it before the next resume.
-            self._deliver(now_ms)
+    def _receive(self, command: Command, now_ms: int) -> int:
+        number = self._carrier.partition_of(command.run_id)
+        self.partitions[number].receive(command, now_ms)
+        return number
 
     def _begin(self, now_ms: int) -> bool:
         executions: list[Execution] = []
@@ -324,16 +343,19 @@ class WorkerLoop:
             batch = partition.take()
             if batch is not None:
                 batches.append((partition.number, batch))
-        if not batches and not self._taken:
-            return False
-        taken, self._taken = self._taken, []
         self._begun_ms = None
+        if not batches and not self._taken:
+            self._asked = []
+            return False
+        taken = [position for _, position in self._taken]
+        self._taken = []
         try:
             self._carrier.commit(batches, taken, now_ms)
         except CommitUndone:
             self._go_back()
             return True
         self.commits += 1
+        self._asked = []
         for number, batch in batches:
             self.partitions[number].committed()
             for reply in batch.replies:
@@ -348,7 +370,10 @@ class WorkerLoop:
         return True
 
     def _go_back(self) -> None:
-        """Nothing since the last commit has happened."""
+        """Nothing since the last commit has happened: the carrier gives jobs again, and commands of clients are kept here."""
+        self._undone += 1
+        self._commands.put_back(self._asked)
+        self._asked = []
         for partition in self.partitions.values():
             self._executor.cancel(partition.aborted())
             self._begin_anew(partition)

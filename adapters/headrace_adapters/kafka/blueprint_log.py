@@ -42,6 +42,7 @@ class BlueprintLog:
         self._settings = settings
         self._topic = layout.blueprints
         self._plans = plans
+        self._admin = clients.admin(admin(settings))
         self._reader = clients.consumer(reader(settings))
         self._reader.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
         self._position = 0
@@ -53,7 +54,10 @@ class BlueprintLog:
         deadline_s = time.monotonic() + END_S
         end = self._ask_end(deadline_s)
         while self._position < end:
-            self._take(self._reader.consume(1_000, 0.2))
+            # One record by poll first: consume may wait its whole time for the rest.
+            first = self._reader.poll(0.2)
+            if first is not None:
+                self._take([first, *self._reader.consume(1_000, 0)])
             if time.monotonic() > deadline_s or give_up():
                 raise StoreError(
                     f"{self._topic} could not be read to its end, {end}, within {END_S:g} s (it is at {self._position}): "
@@ -63,9 +67,8 @@ class BlueprintLog:
     def _ask_end(self, deadline_s: float) -> int:
         """Where the topic ends; asked again while brokers find out who leads it."""
         place = TopicPartition(self._topic, 0)
-        client = self._clients.admin(admin(self._settings))
         while True:
-            asked = client.list_offsets(
+            asked = self._admin.list_offsets(
                 {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
             )
             try:

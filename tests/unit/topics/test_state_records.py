@@ -231,7 +231,7 @@ def sample() -> RunState:
     state.parent = Parent("r0", "child", 3, 2, 1, ("total",))
     state.awaiting, state.paused, state.parked, state.signals_seq = True, True, "no blueprint", 2
     state.errors = [RunError("a", "NODE_ERROR", "no"), RunError("b", "POISONED", "not executed", "a")]
-    state.keys = {"key-1"}
+    state.keys, state.claims = {"key-1"}, {"key-2": Claim(40, (Holder("r0", 3),))}
     state.signals = {2: ("paid", NULL)}
     done = state.nodes["done"] = NodeState()
     done.status, done.attempt, done.edges, done.output = "completed", 1, (0,), b'{"paid":true}'
