@@ -43,15 +43,16 @@ def only_store(workers: Workers) -> Path:
     return store
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped"])
-@pytest.mark.parametrize("harm", [delete, truncate, forget_what_is_where])
+@pytest.mark.parametrize(
+    ("harm", "how"), [(delete, "killed"), (truncate, "killed"), (truncate, "stopped"), (forget_what_is_where, "stopped")]
+)
 def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
     broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, harm: Harm, how: str
 ) -> None:
     draw = random.Random(seed)
     workers = make_workers(app_name("harmed"), broker)
     first = workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(120))
+    load = Load(broker, workers.app, draw, runs(72))
     load.press(after_some(load, 0.6))
     fault = now_ms()
     if how == "killed":
@@ -70,7 +71,7 @@ def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
 ) -> None:
     draw = random.Random(seed)
     others, workers = make_workers(app_name("other"), broker), make_workers(app_name("own"), broker)
-    loads = [Load(broker, each.app, draw, runs(120)) for each in (others, workers)]
+    loads = [Load(broker, each.app, draw, runs(72)) for each in (others, workers)]
     for each, load in zip((others, workers), loads, strict=True):
         first = each.begin().ready()
         load.press(after_some(load, 0.6))
@@ -100,7 +101,7 @@ def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_the
     draw = random.Random(seed)
     workers = make_workers(app_name("again"), broker)
     first = workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(60))
+    load = Load(broker, workers.app, draw, runs(36))
     load.finish()
     load.close()
     first.stop()
@@ -110,6 +111,6 @@ def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_the
         future.result(30)
 
     workers.begin().ready()
-    again = Load(broker, workers.app, draw, runs(60))
+    again = Load(broker, workers.app, draw, runs(36))
 
     finish(workers, again, say, "topics deleted and made again")

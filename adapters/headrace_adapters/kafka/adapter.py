@@ -23,7 +23,7 @@ class KafkaAdapter(Adapter):
 
     def worker(self) -> Worker:
         """A worker of this process."""
-        return KafkaWorker(self._app, self._settings, lambda: connect_client(self._app, self._settings))
+        return KafkaWorker(self._app, self._settings)
 
     async def client(self) -> Client:
         """A client of the topics, and of the workers that own them."""

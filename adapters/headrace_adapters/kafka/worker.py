@@ -6,7 +6,7 @@ __all__ = ["KafkaWorker"]
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from headrace.adapter import Client, Worker
 from headrace.app import App
@@ -17,6 +17,7 @@ from headrace_adapters.execution import Executor
 from headrace_adapters.http import HttpServer
 from headrace_adapters.kafka.blueprint_log import BlueprintLog
 from headrace_adapters.kafka.carrier import KafkaCarrier
+from headrace_adapters.kafka.client import KafkaClient
 from headrace_adapters.kafka.clients import Clients, ConfluentClients
 from headrace_adapters.kafka.connection import admin, open_admin
 from headrace_adapters.kafka.owner import OwnerService
@@ -33,19 +34,17 @@ def now_ms() -> int:
 
 
 class KafkaWorker(Worker):
-    """*connect* gives a client of the app, which every worker hands out."""
+    """A member of the group, as long as it works. *clients* and *clock* are other ones in tests."""
 
     def __init__(
         self,
         app: App,
         settings: KafkaSettings,
-        connect: Callable[[], Awaitable[Client]],
         clients: Clients | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._app = app
         self._settings = settings
-        self._connect = connect
         self._clients: Clients = clients or ConfluentClients()
         self._clock = clock
         self._thread: LoopThread | None = None
@@ -88,11 +87,15 @@ class KafkaWorker(Worker):
         owner = OwnerService(self._loop, self._carrier, self._plans, self._clock, restoring=lambda: self._carrier.restoring)
         closers = [lambda: self._executor.close(0.5), self._close_carrier, owner.close, self._http.stop]
         self._thread = LoopThread(self._loop, closers, self._tell_end)
+        self._client = KafkaClient(self._clients, settings, layout, self._clock, is_joining=self._is_joining)
         # Whoever is told of this worker by the group may ask it at once.
         self._http.start(owner, self.metrics.text)
         self._thread.start()
-        self._client = await self._connect()
         return self._client
+
+    def _is_joining(self) -> bool:
+        """Whether it works and has not been given a partition yet."""
+        return self._thread is not None and self._thread.works and not self._loop.partitions
 
     def _prepare(self) -> TopicLayout:
         """Everything that waits for the brokers or the disk before there is a loop."""
@@ -119,7 +122,7 @@ class KafkaWorker(Worker):
                 self._slot.report_damage()
 
     def _tell_end(self, error: StoreError | None) -> None:
-        """Its client still reaches the topics, and other workers: nothing has to be told."""
+        self._client.stop(error)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Take nothing new, let what runs finish within *grace_s*, commit, and leave the group."""

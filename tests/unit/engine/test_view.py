@@ -92,8 +92,8 @@ def test_waits_are_listed_with_their_event_and_those_of_children_by_their_path()
 
     view = status_view(state, None, 2_000)
 
-    assert view["awaiting"] == ["w", "sub/inner"]
-    assert view["waits"] == [{"node": "w", "event": "paid"}, {"node": "sub/inner"}]
+    assert view["awaiting"] == ["sub/inner", "w"], "in the order of their ids"
+    assert view["waits"] == [{"node": "sub/inner"}, {"node": "w", "event": "paid"}]
     assert node_of(view, "w")["event"] == "paid"
     assert node_of(view, "sub")["child"] == "r1/sub"
 

@@ -1,0 +1,85 @@
+"""Brokers that die, hang and come back under load: workers wait for them, and nothing is lost or recorded twice."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from headrace_adapters.devbroker import BrokerNode, Cluster
+from tests.kafka.endings import AppName, MakeWorkers, Runs, Say, after_some, finish, now_ms
+from tests.kafka.load import Load
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+# Everything that waits for a broker gives up sooner than the broker comes back.
+IMPATIENT = {"socket.timeout.ms": 2_000}
+TRANSACTION_TIMEOUT_MS = 3_000
+PAUSE_S = 7.0
+
+
+def test_a_broker_that_is_killed_and_started_again_finds_all_workers_at_their_places(
+    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+) -> None:
+    workers = make_workers(app_name("outage"), own_broker.bootstrap)
+    for _ in range(2):
+        workers.begin().ready()
+    load = Load(own_broker.bootstrap, workers.app, random.Random(seed + turn), runs(200))
+
+    load.press(after_some(load, 0.4))
+    own_broker.kill()
+    own_broker.start()
+    back = now_ms()
+    load.press(after_some(load, 0.4))
+
+    assert len(workers.alive) == 2, "no worker may die of an outage"
+    finish(workers, load, say, "broker killed and started again", [back])
+
+
+def test_commits_that_time_out_are_found_out_about(
+    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+) -> None:
+    """The broker hangs in the middle of the load, longer than any call waits and any transaction may last."""
+    workers = make_workers(
+        app_name("hanging"), own_broker.bootstrap, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS, kafka=IMPATIENT
+    )
+    for _ in range(2):
+        workers.begin().ready()
+    load = Load(own_broker.bootstrap, workers.app, random.Random(seed + turn), runs(300))
+
+    backs = []
+    for _ in range(2):
+        load.press(after_some(load, 0.3))
+        own_broker.pause()
+        time.sleep(PAUSE_S)  # This is the fault itself: so long it hangs.
+        own_broker.go_on()
+        backs.append(now_ms())
+
+    load.press(after_some(load, 0.2))
+    assert len(workers.alive) == 2, "no worker may die of an outage"
+    finish(workers, load, say, "broker stopped twice in the middle of commits", backs)
+
+
+def test_one_of_three_brokers_that_is_killed_is_not_missed(
+    cluster: Cluster, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+) -> None:
+    draw = random.Random(seed + turn)
+    workers = make_workers(app_name("three"), cluster.bootstrap)
+    for _ in range(2):
+        workers.begin().ready()
+    topics = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
+    assert {len(p.replicas) for p in topics[f"{workers.app}.jobs"].partitions.values()} == {3}
+    load = Load(cluster.bootstrap, workers.app, draw, runs(200))
+
+    load.press(after_some(load, 0.4))
+    victim = draw.choice(cluster.nodes)
+    fault = now_ms()
+    victim.kill()
+    load.press(after_some(load, 0.3))
+    victim.start()
+    load.press(after_some(load, 0.2))
+
+    assert len(workers.alive) == 2, "no worker may die of an outage"
+    finish(workers, load, say, "one of three brokers killed", [fault])

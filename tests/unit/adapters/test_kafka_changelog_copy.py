@@ -1,0 +1,296 @@
+"""The copy of the changelogs: whatever a worker has in its store is what another one finds by reading the records."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.contract.driven import START_MS, Driven
+from tests.kafka.recorded_carrier import HOUR_MS, LogMessage, RecordedCarrier, layout_of
+
+from headrace import commands as c
+from headrace.limits import Limits
+from headrace.ports import Ended
+from headrace.state import RunState
+from headrace_adapters.kafka.changelog_copy import META, OFFSET, ChangelogCopy, offset_place
+from headrace_adapters.local.reader import LocalReader
+from headrace_adapters.memory import MemoryStore
+from headrace_topics.names import OFFSET_KEY
+
+ODD_IDS = ["r", 'quo"te', "back\\slash", 'both\\"', "tür/🚪", "new\nline", '["r","r"]', ',"r"]', "r/kid", "\x00"]
+
+FLOWS: list[dict[str, Any]] = [
+    {
+        "id": "quick",
+        "nodes": [{"id": "r", "uses": "echo"}, {"id": "k", "uses": "write"}],
+        "edges": [{"source": "r", "target": "k"}],
+    },
+    {
+        "id": "waiting",
+        "nodes": [
+            {"id": "r", "uses": "wait", "params": {"event": "e"}},
+            {"id": "nap", "uses": "sleep", "params": {"duration": "90s"}},
+            {"id": "then", "uses": "write"},
+        ],
+        "edges": [{"source": "r", "target": "then"}, {"source": "nap", "target": "then"}],
+    },
+    {"id": "flaky", "nodes": [{"id": "n", "uses": "boom", "config": {"maxRetries": 2, "retryDelay": 60_000}}], "edges": []},
+    {
+        "id": "hanging",
+        "nodes": [{"id": "h", "uses": "hang"}, {"id": "then", "uses": "echo"}],
+        "edges": [{"source": "h", "target": "then"}],
+    },
+    {
+        "id": "batch",
+        "nodes": [
+            {"id": "items", "uses": "items"},
+            {"id": "b", "uses": "batch-scatter", "params": {"workerUsesKey": "flip", "gatherNodeId": "g", "chunkSize": 2}},
+            {"id": "g", "uses": "batch-gather"},
+        ],
+        "edges": [{"source": "items", "target": "b"}, {"source": "b", "target": "g"}],
+    },
+    {"id": "parent", "nodes": [{"id": "kid", "uses": "subflow", "params": {"blueprintId": "waiting"}}], "edges": []},
+]
+
+
+def _write(ctx: object) -> object:
+    ctx.set("r", {"status": "running"})  # type: ignore[attr-defined]
+    ctx.set("quo\"te", '"status":"scheduled"')  # type: ignore[attr-defined]
+    return {"status": "running", "due": 5, "parked": "", "ended": "no"}
+
+
+def _boom() -> None:
+    raise ConnectionError("not now")
+
+
+FUNCTIONS = {
+    "echo": lambda ctx: ctx.input,
+    "write": _write,
+    "boom": _boom,
+    "hang": lambda: None,
+    "items": lambda: [1, 2, 3, 4, 5],
+    "flip": lambda ctx: -ctx.input,
+}
+
+
+def opened(store: MemoryStore | None = None) -> tuple[RecordedCarrier, Driven]:
+    limits = Limits(dedup_window_ms=HOUR_MS)
+    carrier = RecordedCarrier(store or MemoryStore(), limits)
+    return carrier, Driven(carrier, FLOWS, FUNCTIONS, limits=limits, hanging=["hang"])
+
+
+def space(store: MemoryStore, letters: bytes) -> dict[bytes, bytes]:
+    return {key: value for letter in letters for key, value in store.scan(bytes((letter,)))}
+
+
+def copy_of(store: MemoryStore, now_ms: int = START_MS, **others: str) -> ChangelogCopy:
+    return ChangelogCopy(store, layout_of(**others), lambda: now_ms)
+
+
+def in_slices(messages: list[LogMessage], draw: random.Random) -> Iterator[list[LogMessage]]:
+    while messages:
+        size = draw.randrange(1, 30)
+        yield messages[:size]
+        messages = messages[size:]
+
+
+def compacted(messages: list[LogMessage]) -> list[LogMessage]:
+    """What the broker's cleaner may leave: the last record of each key."""
+    last = {(message.topic(), message.key()): message for message in messages}
+    return [message for message in messages if last[message.topic(), message.key()] is message]
+
+
+def check_same(theirs: MemoryStore, ours: MemoryStore) -> None:
+    """The records are the same; of the indexes the copy lacks nothing."""
+    assert space(ours, b"HCX") == space(theirs, b"HCX")
+    assert {key: value for key, value in space(ours, b"M").items() if key.startswith(OFFSET)} == space(theirs, b"M")
+    for letter in b"ATP":
+        lacking = space(theirs, bytes((letter,))).keys() - space(ours, bytes((letter,))).keys()
+        assert not lacking, f"the index {letter:c} lacks {lacking}"
+
+
+COMMANDS = st.one_of(
+    st.builds(c.Start, st.sampled_from(ODD_IDS), st.sampled_from([flow["id"] for flow in FLOWS] + ["unknown"]),
+              input=st.sampled_from([b"null", b'{"due":1,"parked":true,"ended":"x"}']),
+              context=st.sampled_from([{}, {"r": b"1", 'quo"te': b'"x"'}])),
+    st.builds(c.Signal, st.sampled_from(ODD_IDS), st.just("e"), st.just(b'{"status":"running"}')),
+    st.builds(c.Resume, st.sampled_from(ODD_IDS), st.sampled_from(["r", "kid", "kid/r"]), key=st.sampled_from([None, "r", "k2"])),
+    st.builds(c.Cancel, st.sampled_from(ODD_IDS)),
+    st.builds(c.Pause, st.sampled_from(ODD_IDS)),
+    st.builds(c.Unpause, st.sampled_from(ODD_IDS)),
+    st.sampled_from([1_000, 90_000, HOUR_MS]),
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(COMMANDS, max_size=25), st.randoms(use_true_random=False))
+def test_whoever_reads_the_changelogs_has_what_their_writer_has(steps: list[c.Command | int], draw: random.Random) -> None:
+    """At every moment, from any offset on, in slices of any size, and of what compaction leaves."""
+    carrier, driven = opened()
+    warm = MemoryStore()
+    follower = copy_of(warm)
+    done = {number: [0, 0] for number in range(3)}
+    for step in steps:
+        if isinstance(step, int):
+            driven.advance(step)
+        else:
+            carrier.say(step)
+            driven.loop.wake()
+            if draw.random() < 0.7:
+                driven.settle()
+        if draw.random() < 0.5:
+            for number in range(3):
+                for part in in_slices(carrier.changelog(number, done[number]), draw):
+                    follower.apply(part, {number: carrier.ends(number)})
+                done[number] = carrier.ends(number)
+            check_same(carrier.store, warm)
+    driven.settle()
+
+    for make in (list, compacted):
+        fresh = MemoryStore()
+        copy = copy_of(fresh)
+        for number in range(3):
+            for part in in_slices(make(carrier.changelog(number)), draw):
+                copy.apply(part, {number: carrier.ends(number)})
+        check_same(carrier.store, fresh)
+        for number in range(3):
+            copy.finish(number)
+            assert LocalReader(fresh, number).active_runs() == LocalReader(carrier.store, number).active_runs()
+            assert LocalReader(fresh, number).parked_runs() == LocalReader(carrier.store, number).parked_runs()
+
+
+@settings(max_examples=25)
+@given(st.lists(COMMANDS, max_size=15))
+def test_runs_go_on_from_a_copy_as_they_do_from_the_store_of_their_writer(steps: list[c.Command | int]) -> None:
+    carrier, driven = opened()
+    for step in steps:
+        if isinstance(step, int):
+            driven.advance(step)
+        else:
+            carrier.say(step)
+            driven.loop.wake()
+            driven.settle()
+    fresh = MemoryStore()
+    for number in range(3):
+        copy_of(fresh).apply(carrier.changelog(number), {number: carrier.ends(number)})
+        copy_of(fresh).finish(number)
+
+    _, next_owner = opened(fresh)
+    next_owner.now_ms = driven.now_ms
+    for world in (driven, next_owner):
+        world.advance(HOUR_MS // 2)
+
+    for run_id in ODD_IDS:
+        here, there = driven.run(run_id), next_owner.run(run_id)
+        assert type(here) is type(there)
+        if isinstance(here, RunState) and isinstance(there, RunState):
+            assert (here.status, here.context, {k: n.status for k, n in here.nodes.items()}) == (
+                there.status, there.context, {k: n.status for k, n in there.nodes.items()},
+            )  # fmt: skip
+        elif isinstance(here, Ended):
+            assert here == there
+    driven.advance(10 * HOUR_MS)
+    next_owner.advance(10 * HOUR_MS)
+    stale = {key for key in space(next_owner.carrier.store, b"T")} - {key for key in space(carrier.store, b"T")}
+    assert not stale, "timers that mean nothing any more go when they are due"
+
+
+# How far the copy is.
+
+
+def test_a_copy_knows_how_far_it_is_and_of_which_topics_it_is() -> None:
+    store = MemoryStore()
+    copy = copy_of(store)
+    assert copy.progress(1) is None
+
+    copy.apply([], {1: [7, 5]})
+
+    assert copy.progress(1) == [7, 5]
+    assert copy.progress(0) is None, "each partition has a copy of its own"
+    assert copy_of(store, created="second").progress(1) is None, "the topics were made again"
+    assert copy_of(store, cluster="other").progress(1) is None
+
+
+def test_a_copy_that_is_older_than_tombstones_are_kept_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    copy_of(store).apply([], {0: [7, 5]})
+
+    assert copy_of(store, START_MS + 24 * HOUR_MS).progress(0) == [7, 5]
+    assert copy_of(store, START_MS - HOUR_MS).progress(0) == [7, 5], "a clock that went back"
+    assert copy_of(store, START_MS + 24 * HOUR_MS + 1).progress(0) is None
+    assert "24 hours old" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"", b"{", b"[]", b"7", b"null", b'"x"', b"{}", b'{"cluster":"cluster"}', b"\xff",
+        b'{"cluster":"cluster","topics":["a","b"],"next":7,"at":0}',
+        b'{"cluster":"cluster","topics":["a","b"],"next":["x",1],"at":0}',
+        b'{"cluster":"cluster","topics":["a","b"],"next":[1,1],"at":null}',
+    ],
+)  # fmt: skip
+def test_a_copy_that_does_not_say_what_it_is_is_none(record: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    store.write([(META + b"\x00\x00", record)])
+
+    assert copy_of(store).progress(0) is None
+    assert "made anew" in caplog.text
+
+
+def test_a_copy_of_another_number_of_changelogs_is_none() -> None:
+    store = MemoryStore()
+    key, record = copy_of(store).meta(0, [1, 2])
+    store.write([(key, orjson.dumps({**orjson.loads(record), "next": [1, 2, 3]}))])
+
+    assert copy_of(store).progress(0) is None
+
+
+def test_a_wiped_copy_leaves_nothing_and_others_everything() -> None:
+    carrier, driven = opened()
+    for run_id in ODD_IDS:
+        for flow in ("waiting", "hanging", "unknown", "quick"):
+            carrier.say(c.Start(f"{flow}-{run_id}", flow, context={"k": b"1"}))
+    driven.settle()
+    copy = copy_of(carrier.store)
+    for number in range(3):
+        copy.apply([], {number: [1, 1]})
+    before = space(carrier.store, b"HCXTAPM")
+    assert {key[:1] for key in before} == {b"H", b"C", b"X", b"T", b"A", b"P", b"M"}
+
+    copy.wipe(1)
+
+    of_it = {key for key in before if key[1:3] == b"\x00\x01" or key in (META + b"\x00\x01", OFFSET + b"\x00\x01")}
+    assert space(carrier.store, b"HCXTAPM") == {key: value for key, value in before.items() if key not in of_it}
+    assert copy.progress(1) is None
+    assert copy.jobs_offset(1) is None
+    assert copy.progress(0) == [1, 1]
+
+
+def test_the_offset_of_jobs_stands_beside_the_state() -> None:
+    store = MemoryStore()
+    copy = copy_of(store)
+    layout = layout_of()
+    copy.apply([LogMessage(layout.coordination, 2, 0, OFFSET_KEY, b'{"next":41}')], {2: [1, 0]})
+    wrong_topic = LogMessage(layout.context, 2, 0, OFFSET_KEY, b'{"next":1}')
+    copy.apply([wrong_topic], {2: [1, 1]})
+
+    assert store.get(offset_place(2)) == b'{"next":41}'
+    assert copy.jobs_offset(0) is None
+
+
+def test_the_newest_of_several_records_of_a_key_in_one_slice_counts() -> None:
+    store = MemoryStore()
+    copy = copy_of(store)
+    topic = layout_of().context
+    records = [LogMessage(topic, 0, at, b'["r","k"]', value) for at, value in enumerate([b"1", None, b"2"])]
+
+    assert copy.apply(records, {0: [0, 3]}) == 3
+    assert store.get(b"X\x00\x00" + b'["r","k"]') == b"2"
+    assert copy.apply([LogMessage(topic, 0, 3, b'["r","k"]', None)], {0: [0, 4]}) == 1
+    assert store.get(b"X\x00\x00" + b'["r","k"]') is None
