@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, S603, T201 (a program that starts others and says what it sees; no package)
+# ruff: noqa: INP001, S603, S607, T201 (a program that starts others and says what it sees; no package)
 """Builds the worker's image without a container engine, runs it, and runs a flow on it.
 
     python docker/build_and_try.py                          with a broker that it starts (Java and Maven)
@@ -21,13 +21,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from image_container import Buildah, Container, Failed, Running, say
+
 from headrace_adapters.devbroker import Cluster, installed_kafka
 from headrace_adapters.devbroker.ports import HOST, free_ports
 
@@ -241,7 +241,7 @@ def expect_code(ran: subprocess.CompletedProcess[str], code: int) -> None:
     print(f"  health check: {ran.returncode}, {ran.stdout.strip()}")
 
 
-def expect(is_so: bool, otherwise: str) -> None:  # noqa: FBT001
+def expect(is_so: bool, otherwise: str) -> None:
     """Raises :class:`Failed` that says *otherwise*."""
     if not is_so:
         raise Failed(otherwise)

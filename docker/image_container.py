@@ -66,7 +66,13 @@ class Buildah:
     def must(self, *command: str, timeout_s: float = BUILD_S_MAX) -> str:
         """What *command* prints; raises :class:`Failed` with its last words."""
         ran = subprocess.run(
-            command, check=False, capture_output=True, text=True, errors="replace", timeout=timeout_s, stdin=subprocess.DEVNULL
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
         )
         if ran.returncode != 0:
             raise Failed(f"{shlex.join(command)} ended with {ran.returncode}:\n{(ran.stdout + ran.stderr)[-6_000:]}")

@@ -1,9 +1,10 @@
+# ruff: noqa: INP001 (one file, as it is copied into an image)
 """Parcels: what a flow in the worker's image may look like.
 
-    weigh ──> price ──┐
-        └───> route ──┴──> label
+weigh ──> price ──┐
+    └───> route ──┴──> label
 
-    headrace run app.py --input '{"to": "Bergen", "grams": [400, 1200]}'
+headrace run app.py --input '{"to": "Bergen", "grams": [400, 1200]}'
 """
 
 from __future__ import annotations

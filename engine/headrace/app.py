@@ -14,7 +14,6 @@ from __future__ import annotations
 __all__ = ["App", "Handle", "run_in_memory"]
 
 import asyncio
-import base64
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -29,12 +28,11 @@ from headrace.adapter import Adapter, Answer, Client, RunResult
 from headrace.blueprint import Blueprint, fingerprint, from_json
 from headrace.builder import Flow
 from headrace.bulk import each
-from headrace.errors import CommandRefused, DefinitionError, StoreError, ValueRefused
+from headrace.connection import Connection, checked_id
+from headrace.errors import CommandRefused, DefinitionError, StoreError
 from headrace.limits import Limits
 from headrace.registry import Registry
 from headrace.sync import SyncClient
-from headrace.validation import check
-from headrace.values import check_name, encode
 
 DEFAULT_URL: Final = "embedded:./data"
 
@@ -60,7 +58,7 @@ class App:
         self.dependencies: Mapping[str, Any] = dict(dependencies or {})
         self._added: list[Flow | Blueprint] = []
         self._own = Registry()
-        self._clients: list[_Connection] = []
+        self._clients: list[Connection] = []
 
     # What is in it.
 
@@ -211,12 +209,12 @@ class App:
             finally:
                 await client.close()
 
-    def _enter(self, client: Client, settings: Mapping[str, Any]) -> _Connection:
-        connection = _Connection(self, client, settings.get("value_bytes_max") or Limits().value_bytes_max)
+    def _enter(self, client: Client, settings: Mapping[str, Any]) -> Connection:
+        connection = Connection(self, client, settings.get("value_bytes_max") or Limits().value_bytes_max)
         self._clients.append(connection)
         return connection
 
-    def _connection(self) -> _Connection:
+    def _connection(self) -> Connection:
         if not self._clients:
             raise DefinitionError(
                 f"app {self.name!r} is not connected: do this within 'async with app.connect():', or within "
@@ -279,7 +277,7 @@ class App:
 
     def handle(self, run_id: str) -> Handle:
         """A handle of a run that somebody started, known or not."""
-        return Handle(self, _checked_id("the id of a run", run_id))
+        return Handle(self, checked_id("the id of a run", run_id))
 
     def __repr__(self) -> str:
         return f"<App {self.name!r}, {len(self._added)} flows>"
@@ -353,61 +351,6 @@ class Handle:
         return f"<Handle of run {self.run_id!r}>"
 
 
-class _Connection:
-    """A client, with what was in the app when it was connected."""
-
-    def __init__(self, app: App, client: Client, value_bytes_max: int) -> None:
-        self.client = client
-        self._app_name = app.name
-        self._value_bytes_max = value_bytes_max
-        self._implementations = frozenset(app.registry.keys())
-        self._versions = {(blueprint.id, blueprint.version): blueprint for blueprint in app.blueprints}
-        self._newest = {blueprint.id: blueprint for blueprint in self._versions.values()}
-        self._startable: set[tuple[str, str | None]] = set()
-
-    def encode(self, value: Any, what: str) -> bytes:
-        return encode(value, bytes_max=self._value_bytes_max, what=what)
-
-    def start(
-        self, flow: str | Flow, version: str | None, context: Mapping[str, Any] | None
-    ) -> Callable[[Any, str | None], c.Start]:
-        """What makes the starts of a flow, by input and run id; refuses a flow that could never run here."""
-        flow_id = _checked_id("the id of a flow", flow.id if isinstance(flow, Flow) else flow)
-        values = {key: self.encode(value, f"context value {key!r}") for key, value in (context or {}).items()}
-        self.check_startable(flow_id, version)
-
-        def start(value: Any, run_id: str | None) -> c.Start:
-            checked = _checked_id("the id of a run", _new_run_id() if run_id is None else run_id)
-            return c.Start(checked, flow_id, version, self.encode(value, "the input"), values)
-
-        return start
-
-    def check_startable(self, flow_id: str, version: str | None) -> None:
-        """Refuse what could never run with this app. One that has no flows leaves that to its worker."""
-        if not self._versions or (flow_id, version) in self._startable:
-            return
-        blueprint = self._versions.get((flow_id, version)) if version else self._newest.get(flow_id)
-        if blueprint is None:
-            named = f"{flow_id!r} of version {version!r}" if version and flow_id in self._newest else f"{flow_id!r}"
-            known = ", ".join(f"{known!r} (version {version!r})" for known, version in sorted(self._versions))
-            raise DefinitionError(f"app {self._app_name!r} has no flow {named}; it has {known}")
-        for member in self._family(blueprint):
-            check(member, implementations=self._implementations, blueprints=self._newest)
-        self._startable.add((flow_id, version))
-
-    def _family(self, blueprint: Blueprint) -> list[Blueprint]:
-        """The blueprint and those of all its subflows, as far as they are known."""
-        found = {blueprint.id: blueprint}
-        waiting = [blueprint]
-        while waiting:
-            for node in waiting.pop().nodes:
-                child = self._newest.get(str(node.params.get("blueprintId"))) if node.uses == "subflow" else None
-                if child is not None and child.id not in found:
-                    found[child.id] = child
-                    waiting.append(child)
-        return list(found.values())
-
-
 async def run_in_memory(
     flow: Flow,
     input: Any = None,  # noqa: A002
@@ -464,14 +407,3 @@ def _resolve(url: str | None, settings: Mapping[str, Any]) -> tuple[str, Mapping
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:
     return task.exception() if task.done() and not task.cancelled() else None
-
-
-def _new_run_id() -> str:
-    return base64.b32encode(os.urandom(15)).decode("ascii").lower()
-
-
-def _checked_id(what: str, value: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueRefused(f"{what} is text that is not empty, not {value!r}")
-    check_name(value, what)
-    return value

@@ -201,7 +201,9 @@ def _check_changelogs(found: Checked) -> None:
     for number, told in offsets.items():
         committed = found.log.committed[number]
         if told != sorted(told) or told[-1] > committed:
-            found.wrong.append(f"partition {number}: the changelog tells of offsets {told[-5:]}, and {committed} is committed")
+            found.wrong.append(
+                f"partition {number}: the changelog tells of offsets {told[-5:]}, and {committed} is committed"
+            )
     for run_id in folded.keys() - found.histories.keys():
         if folded[run_id]:
             found.wrong.append(f"run {run_id} has state and no events: {folded[run_id]}")
@@ -218,7 +220,9 @@ def _check_run(found: Checked, state: RunState, parts: dict[tuple[str, ...], byt
     kept = decode_head(state.run_id, head)
     if isinstance(kept, Ended):
         if kept.status != state.ended or parts:
-            found.wrong.append(f"run {state.run_id} is {state.ended or 'alive'}: the marker says {kept.status}, left: {parts}")
+            found.wrong.append(
+                f"run {state.run_id} is {state.ended or 'alive'}: the marker says {kept.status}, left: {parts}"
+            )
         return
     for part, value in parts.items():
         if part[0] == "x":
@@ -296,7 +300,9 @@ def _command_of(record: Record) -> Any:
 def _count_public(taken: Counter[tuple[str, str]], run_id: str, data: dict[str, Any]) -> None:
     """Count what came from outside; what the engine says to itself may be said twice."""
     kind = data["type"]
-    if (kind == "start" and not data.get("parent")) or (kind in _TAKEN_BY and not data.get("path") and not data.get("origin")):
+    if (kind == "start" and not data.get("parent")) or (
+        kind in _TAKEN_BY and not data.get("path") and not data.get("origin")
+    ):
         taken[kind, run_id] += 1
 
 

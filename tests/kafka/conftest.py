@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.broker.fixtures import app_name, broker, cluster, own_broker
+from tests.kafka.load import Load
 from tests.kafka.workers import Workers
 
 __all__ = ["app_name", "broker", "cluster", "own_broker"]
@@ -43,6 +45,21 @@ def make_workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
     yield make
     for workers in made:
         workers.close()
+
+
+@pytest.fixture
+def make_load(seed: int, runs: Callable[[int], int]) -> Iterator[Callable[..., Load]]:
+    """``make_load(workers, runs)``; its clients end with the test."""
+    made: list[Load] = []
+
+    def make(workers: Workers, number: int, turn: int = 0, **options: Any) -> Load:
+        load = Load(workers.servers, workers.app, random.Random(seed + turn), runs(number), **options)
+        made.append(load)
+        return load
+
+    yield make
+    for load in made:
+        load.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AppName", "MakeWorkers", "Runs", "Say", "after_some", "finish", "now_ms", "recovery_s"]
+__all__ = ["AppName", "MakeLoad", "MakeWorkers", "Say", "after_some", "finish", "now_ms", "recovery_s"]
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from tests.kafka.workers import Workers
 AppName = Callable[[str], str]
 MakeWorkers = Callable[..., Workers]
 Say = Callable[[str], None]
-Runs = Callable[[int], int]
+MakeLoad = Callable[..., Load]
 
 
 def now_ms() -> float:
@@ -49,7 +49,6 @@ def finish(workers: Workers, load: Load, say: Say, what: str, faults_ms: Sequenc
     """Let everything come to its end, and check what the topics, the disks and the nodes themselves say."""
     load.finish()
     workers.stop()
-    load.close()
     log = read_log(workers.servers, workers.app)
     found = check(log, load.expected, executions=workers.executions())
     compared = check_stores(workers.state, log)

@@ -100,7 +100,18 @@ def chain(flow: Flow, *ids: str, after: str | tuple[()] = ()) -> Flow:
 def make_app(name: str) -> App:
     """The app under a name of its own, as its topics need one."""
     app = App(name)
-    for flow in (_chained(), _fanned(), _conditional(), _retried(), _failed(), _slept(), _asked(), _outer(), _looped(), _batched()):
+    for flow in (
+        _chained(),
+        _fanned(),
+        _conditional(),
+        _retried(),
+        _failed(),
+        _slept(),
+        _asked(),
+        _outer(),
+        _looped(),
+        _batched(),
+    ):
         app.add(flow)
     return app
 

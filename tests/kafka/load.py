@@ -135,8 +135,9 @@ class Load:
 
     def close(self) -> None:
         """Let go of the clients."""
-        if self._consumer is not None:
-            self._consumer.close()
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
 
     def _left(self) -> str:
         left = sorted(self.begun - self.ended.keys())

@@ -29,7 +29,9 @@ def check_stores(state: Path, log: TopicLog) -> int:
         with RocksStore(folder) as store:
             for key, value in store.scan(META):
                 number = int.from_bytes(key[len(META) :], "big")
-                wrong += [f"{folder.parent.name}, partition {number}: {line}" for line in _compare(store, log, number, value)]
+                wrong += [
+                    f"{folder.parent.name}, partition {number}: {line}" for line in _compare(store, log, number, value)
+                ]
                 compared += 1
     assert not wrong, f"{len(wrong)} differences between stores and changelogs:\n" + "\n".join(wrong[:25])
     return compared
@@ -57,7 +59,11 @@ def _compare(store: RocksStore, log: TopicLog, number: int, meta: bytes) -> list
         for space in (b"H", b"C", b"X")
         for key, value in store.scan(space + number.to_bytes(2, "big"))
     }
-    lines = [f"{key!r} is {there.get(key)!r}, and {meant.get(key)!r} in the changelog" for key in sorted(there.keys() | meant.keys()) if there.get(key) != meant.get(key)]
+    lines = [
+        f"{key!r} is {there.get(key)!r}, and {meant.get(key)!r} in the changelog"
+        for key in sorted(there.keys() | meant.keys())
+        if there.get(key) != meant.get(key)
+    ]
     if store.get(OFFSET + number.to_bytes(2, "big")) != offset:
         lines.append(f"the next job is {store.get(OFFSET + number.to_bytes(2, 'big'))!r}, and {offset!r} in the changelog")
     return lines + _check_indexes(store, number, there)

@@ -9,8 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from headrace_adapters.devbroker import BrokerNode, Cluster
-from tests.kafka.endings import AppName, MakeWorkers, Runs, Say, after_some, finish, now_ms
-from tests.kafka.load import Load
+from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -21,12 +20,12 @@ PAUSE_S = 7.0
 
 
 def test_a_broker_that_is_killed_and_started_again_finds_all_workers_at_their_places(
-    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
     workers = make_workers(app_name("outage"), own_broker.bootstrap)
     for _ in range(2):
         workers.begin().ready()
-    load = Load(own_broker.bootstrap, workers.app, random.Random(seed + turn), runs(200))
+    load = make_load(workers, 200, turn)
 
     load.press(after_some(load, 0.4))
     own_broker.kill()
@@ -39,7 +38,7 @@ def test_a_broker_that_is_killed_and_started_again_finds_all_workers_at_their_pl
 
 
 def test_commits_that_time_out_are_found_out_about(
-    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
     """The broker hangs in the middle of the load, longer than any call waits and any transaction may last."""
     workers = make_workers(
@@ -47,7 +46,7 @@ def test_commits_that_time_out_are_found_out_about(
     )
     for _ in range(2):
         workers.begin().ready()
-    load = Load(own_broker.bootstrap, workers.app, random.Random(seed + turn), runs(300))
+    load = make_load(workers, 300, turn)
 
     backs = []
     for _ in range(2):
@@ -63,7 +62,7 @@ def test_commits_that_time_out_are_found_out_about(
 
 
 def test_one_of_three_brokers_that_is_killed_is_not_missed(
-    cluster: Cluster, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+    cluster: Cluster, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("three"), cluster.bootstrap)
@@ -71,7 +70,7 @@ def test_one_of_three_brokers_that_is_killed_is_not_missed(
         workers.begin().ready()
     topics = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
     assert {len(p.replicas) for p in topics[f"{workers.app}.jobs"].partitions.values()} == {3}
-    load = Load(cluster.bootstrap, workers.app, draw, runs(200))
+    load = make_load(workers, 200, turn)
 
     load.press(after_some(load, 0.4))
     victim = draw.choice(cluster.nodes)

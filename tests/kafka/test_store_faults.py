@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka.endings import AppName, MakeWorkers, Runs, Say, after_some, finish, now_ms
-from tests.kafka.load import Load
+from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms
 from tests.kafka.stores import copies_of
 from tests.kafka.workers import Workers
 
@@ -47,12 +46,12 @@ def only_store(workers: Workers) -> Path:
     ("harm", "how"), [(delete, "killed"), (truncate, "killed"), (truncate, "stopped"), (forget_what_is_where, "stopped")]
 )
 def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, harm: Harm, how: str
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, harm: Harm, how: str
 ) -> None:
     draw = random.Random(seed)
     workers = make_workers(app_name("harmed"), broker)
     first = workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(72))
+    load = make_load(workers, 72)
     load.press(after_some(load, 0.6))
     fault = now_ms()
     if how == "killed":
@@ -67,11 +66,11 @@ def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
 
 
 def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say
 ) -> None:
     draw = random.Random(seed)
     others, workers = make_workers(app_name("other"), broker), make_workers(app_name("own"), broker)
-    loads = [Load(broker, each.app, draw, runs(72)) for each in (others, workers)]
+    loads = [make_load(each, 72) for each in (others, workers)]
     for each, load in zip((others, workers), loads, strict=True):
         first = each.begin().ready()
         load.press(after_some(load, 0.6))
@@ -88,22 +87,20 @@ def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
     loads[0].finish()
 
     others.stop()
-    loads[0].close()
     # Both apps keep their state in one folder, so all of it is compared with each app's own changelogs.
     workers.state = workers.state / workers.app
     finish(workers, loads[1], say, "store of another app", [fault])
 
 
 def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_theirs(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say
 ) -> None:
     """The same ids run again: a marker of one that had ended before would make a duplicate of it."""
     draw = random.Random(seed)
     workers = make_workers(app_name("again"), broker)
     first = workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(36))
+    load = make_load(workers, 36)
     load.finish()
-    load.close()
     first.stop()
     admin = AdminClient({"bootstrap.servers": broker})
     topics = [topic for topic in admin.list_topics(timeout=20).topics if topic.startswith(f"{workers.app}.")]
@@ -111,6 +108,6 @@ def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_the
         future.result(30)
 
     workers.begin().ready()
-    again = Load(broker, workers.app, draw, runs(36))
+    again = make_load(workers, 36)
 
     finish(workers, again, say, "topics deleted and made again")

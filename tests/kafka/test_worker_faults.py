@@ -6,24 +6,22 @@ import random
 
 import pytest
 
-from tests.kafka.endings import AppName, MakeWorkers, Runs, Say, after_some, finish, now_ms
-from tests.kafka.load import Load
+from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
-
 
 
 ALL = [0, 1, 2, 3]
 
 
 def test_workers_that_are_killed_at_random_lose_nothing_and_record_nothing_twice(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("killed"), broker)
     for _ in range(2):
         workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(600))
+    load = make_load(workers, 600, turn)
 
     faults = []
     for _ in range(4):
@@ -36,12 +34,12 @@ def test_workers_that_are_killed_at_random_lose_nothing_and_record_nothing_twice
 
 
 def test_a_worker_that_was_stopped_past_its_session_finds_its_work_with_others_and_spoils_nothing(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("zombie"), broker)
     zombie, other = workers.begin().ready(), workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(400))
+    load = make_load(workers, 400, turn)
 
     faults = []
     for _ in range(2):
@@ -59,12 +57,12 @@ def test_a_worker_that_was_stopped_past_its_session_finds_its_work_with_others_a
 
 
 def test_workers_that_join_and_leave_disturb_nobody(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("joined"), broker)
     workers.begin().ready()
-    load = Load(broker, workers.app, draw, runs(500))
+    load = make_load(workers, 500, turn)
 
     for number in range(6):
         load.press(after_some(load, 0.15))
@@ -81,7 +79,14 @@ def test_workers_that_join_and_leave_disturb_nobody(
 
 @pytest.mark.parametrize("membership", ["dynamic", "static"])
 def test_a_rolling_restart_disturbs_nobody(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, runs: Runs, seed: int, say: Say, turn: int, membership: str
+    broker: str,
+    app_name: AppName,
+    make_workers: MakeWorkers,
+    make_load: MakeLoad,
+    seed: int,
+    say: Say,
+    turn: int,
+    membership: str,
 ) -> None:
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("rolled"), broker, session_timeout_ms=6_000)
@@ -89,7 +94,7 @@ def test_a_rolling_restart_disturbs_nobody(
     running = [workers.begin(instance=name) for name in names]
     for worker in running:
         worker.ready()
-    load = Load(broker, workers.app, draw, runs(400))
+    load = make_load(workers, 400, turn)
 
     faults = []
     for number, name in enumerate(names):

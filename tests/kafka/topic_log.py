@@ -54,12 +54,19 @@ class TopicLog:
 def ends_of(servers: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
     """Where each place ends, open transactions included."""
     admin = AdminClient({"bootstrap.servers": servers})
-    asked = admin.list_offsets(
-        {TopicPartition(place.topic, place.partition): OffsetSpec.latest() for place in places},
-        isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        request_timeout=REQUEST_S,
-    )
-    return {(place.topic, place.partition): future.result(REQUEST_S + 5).offset for place, future in asked.items()}
+    deadline = time.monotonic() + END_S
+    while True:
+        asked = admin.list_offsets(
+            {TopicPartition(place.topic, place.partition): OffsetSpec.latest() for place in places},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=REQUEST_S,
+        )
+        ends = {(place.topic, place.partition): future.result(REQUEST_S + 5).offset for place, future in asked.items()}
+        # A partition without a leader is said to end at an offset that is none.
+        if min(ends.values()) >= 0:
+            return ends
+        assert time.monotonic() < deadline, f"these have no leader after {END_S} s: {ends}"
+        time.sleep(0.1)
 
 
 def read_log(servers: str, app: str, group: str | None = None) -> TopicLog:

@@ -55,6 +55,8 @@ async def _tell(worker: KafkaWorker) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S"
+    )
     logging.getLogger("headrace.node").setLevel(logging.CRITICAL)
     asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))

@@ -114,7 +114,9 @@ class WorkerProcess:
         assert self.process.returncode == code, self._story(f"exit code {self.process.returncode}, not {code}")
 
     def _story(self, what: str) -> str:
-        return f"worker {self.number}: {what}\n--- stdout\n{self._out.read_text()[-2_000:]}\n--- stderr\n{self.said[-8_000:]}"
+        return (
+            f"worker {self.number}: {what}\n--- stdout\n{self._out.read_text()[-2_000:]}\n--- stderr\n{self.said[-8_000:]}"
+        )
 
 
 class Workers:

@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 GENTLE = ("settle", "settle", "step", "step", "advance", "advance", "resume", "resume", "signal", "redeliver", "redeliver")
 STERN = ("pause", "unpause", "unpause", "start again", "start other", "cancel", "unknown")
-FAULTY = ("crash", "crash", "die before", "die after", "jobs", "park")
+FAULTY = ("crash", "crash", "die before", "die after", "undo", "undo", "jobs", "park")
 
 KINDS_OF_STEPS = (*GENTLE, *STERN, *FAULTY)
 
@@ -73,8 +73,7 @@ class Operator:
     def finish(self) -> None:
         """Stop disturbing: answer every wait and let time pass until every run has ended."""
         world = self._world
-        if world.faults is not None:
-            world.faults.before = world.faults.after = 0
+        world.calm()
         if world.lacking:
             world.replace_worker()
         for _ in range(ROUNDS_MAX):
@@ -143,6 +142,7 @@ DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "crash": lambda operator, _: operator._world.replace_worker(),
     "die before": _die,
     "die after": _die,
+    "undo": lambda operator, step: operator._world.undo(1 + step.how),
     "jobs": _jobs,
     "park": _park,
 }

@@ -16,7 +16,7 @@ from .watched_world import Pace, WatchedWorld
 
 INTERRUPTIONS = (
     *("settle", "step", "step", "advance", "redeliver", "redeliver", "pause", "unpause", "start again"),
-    *("crash", "crash", "die before", "die before", "die after", "die after"),
+    *("crash", "crash", "die before", "die before", "die after", "die after", "undo", "undo", "undo"),
 )
 UNDISTURBED = Pace()
 

@@ -30,6 +30,7 @@ paces = st.builds(
     outcomes_at_once=st.sampled_from((1_000, 1, 2)),
     runs_cached_max=st.sampled_from((10_000, 1)),
     partitions=st.sampled_from((3, 1)),
+    stubborn=st.booleans(),
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from headrace import events as e
 from headrace.apply import apply
+from headrace.batch import Batch
 from headrace.blueprint import from_json
 from headrace.commands import Command, RunNode
 from headrace.execution import NO_ITEM, Execution, Outcome
@@ -17,9 +18,9 @@ from headrace.plan import compile_plan
 from headrace.plans import Plans
 from headrace.state import CHILD, OPEN, WAITING, RunState
 from headrace.waits import open_waits
-from headrace_adapters.base import WorkerLoop
-from headrace_adapters.local.carrier import LocalCarrier, append_jobs
-from headrace_adapters.local.layout import EVENTS
+from headrace_adapters.base import Carrier, CommitUndone, WorkerLoop
+from headrace_adapters.local.carrier import LocalCarrier, append_jobs, next_number
+from headrace_adapters.local.layout import EVENTS, JOB, KeyValueStore
 from headrace_adapters.memory import Crash, Faults
 from headrace_topics.events_record import decode_events
 from headrace_topics.names import run_prefix
@@ -45,6 +46,8 @@ class Pace(NamedTuple):
     outcomes_at_once: int = 1_000
     runs_cached_max: int = 10_000
     partitions: int = 3
+    stubborn: bool = False
+    """Whether executions that are no longer wanted come to their end all the same, and tell what they made of it."""
 
 
 class WatchedScript(Script):
@@ -63,19 +66,54 @@ class WatchedScript(Script):
 class PacedExecutor(ScriptedExecutor):
     """Gives back a few outcomes at a time, so that decisions and commits of different nodes interleave."""
 
-    def __init__(self, script: Script, at_once: int) -> None:
+    def __init__(self, script: Script, pace: Pace) -> None:
         super().__init__(script)
-        self._at_once = at_once
+        self._at_once = pace.outcomes_at_once
+        self._stubborn = pace.stubborn
         self._done: list[tuple[int, Outcome]] = []
 
     @property
     def in_progress(self) -> int:
         return super().in_progress + len(self._done)
 
+    def cancel(self, tokens: Iterable[int]) -> None:
+        if self._stubborn:
+            for token in tokens:
+                self._hanging.pop(token, None)
+        else:
+            super().cancel(tokens)
+
     def drain(self) -> list[tuple[int, Outcome]]:
         self._done += super().drain()
         given, self._done = self._done[: self._at_once], self._done[self._at_once :]
         return given
+
+
+class Countdown:
+    """Which of the next commits is to be undone: 1 is the next one, 0 none."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def reached(self) -> bool:
+        if not self.left:
+            return False
+        self.left -= 1
+        return not self.left
+
+
+class UnsteadyCarrier(LocalCarrier):
+    """Undoes a commit when it is told to, and then gives again what it gave since the one before."""
+
+    def __init__(self, store: KeyValueStore, limits: Limits, partitions: int) -> None:
+        super().__init__(store, limits, partitions)
+        self.undo = Countdown()
+
+    def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
+        if self.undo.reached():
+            self._polled = next_number(self._store, JOB, first=True)
+            raise CommitUndone
+        super().commit(batches, taken, now_ms)
 
 
 class WatchedChecks(Checks):
@@ -118,12 +156,19 @@ class WatchedWorld(World):
         for blueprint in self._blueprints:
             if blueprint["id"] != self.lacking:
                 plans.add(from_json(blueprint))
-        self.executor = PacedExecutor(self.script, self.pace.outcomes_at_once)
         limits = Limits(runs_cached_max=self.pace.runs_cached_max, dedup_window_ms=DEDUP_WINDOW_MS)
-        self.carrier = LocalCarrier(self._backend.store, limits, self.pace.partitions)
-        self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, limits, slots=self.pace.slots)
-        self.loop.on_commit(self._committed)
+        self._open_workers(plans, limits)
+
+    def _open_workers(self, plans: Plans, limits: Limits) -> None:
+        self.executor = PacedExecutor(self.script, self.pace)
+        self.carrier = UnsteadyCarrier(self._backend.store, limits, self.pace.partitions)
+        self.loop = self._loop(self.carrier, plans, self.executor, limits)
         self.loop.open()
+
+    def _loop(self, carrier: Carrier, plans: Plans, executor: PacedExecutor, limits: Limits) -> WorkerLoop:
+        loop = WorkerLoop(carrier, plans, executor, lambda: self.now_ms, limits, slots=self.pace.slots)
+        loop.on_commit(self._committed)
+        return loop
 
     # Driving, through deaths of the worker.
 
@@ -139,12 +184,25 @@ class WatchedWorld(World):
         """The worker is dead; *jobs* come before the next one begins, which may lack a blueprint or implementation."""
         self.lacking = lacking
         self.crashes += 1
-        if self.faults is not None:
-            self.faults.before = self.faults.after = 0
-        if jobs:
-            append_jobs(self._backend.store, jobs)
+        self.calm()
+        self._append(jobs)
         self.crash()
         self._catch_up()
+
+    def _append(self, jobs: Sequence[Command]) -> None:
+        """Commands that nobody waits for, and that come while nobody works."""
+        if jobs:
+            append_jobs(self._backend.store, jobs)
+
+    def undo(self, which: int) -> None:
+        """Have the next commit undone (1), or one after it; 0 for none."""
+        self.carrier.undo.left = which
+
+    def calm(self) -> None:
+        """No faults from here on."""
+        self.undo(0)
+        if self.faults is not None:
+            self.faults.before = self.faults.after = 0
 
     def order(self, command: Command) -> None:
         """Hand a command over until it is answered, as a client does that heard nothing."""
@@ -185,8 +243,8 @@ class WatchedWorld(World):
         ]
         if jobs:
             job = jobs[choice % len(jobs)]
-            self.loop.submit(job)
-            self.loop.submit(job._replace(activation=max(0, job.activation - 1), attempt=max(1, job.attempt - 1)))
+            self.deliver(job)
+            self.deliver(job._replace(activation=max(0, job.activation - 1), attempt=max(1, job.attempt - 1)))
 
     # What holds after every commit.
 
@@ -227,6 +285,8 @@ class WatchedWorld(World):
             assert known.run_id == child.run_id, f"nobody waits for {child.run_id}"
             assert known.awaiting == (child.awaiting and not child.paused)
             assert known.waits == open_waits(child)
+        for run_id in self.open_runs:
+            assert not self.folded[run_id].claims, f"{run_id} holds keys, and no resume is on its way"
 
     def _check_end_of_run(self, state: RunState, event: e.Event) -> None:
         """A run that ended by itself has left nothing undecided."""

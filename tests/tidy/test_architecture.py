@@ -74,6 +74,9 @@ SHELL = {
     "headrace.bulk": {
         "asyncio",  # many starts are under way at once
     },
+    "headrace.connection": {
+        "os",  # random bytes for the ids of runs
+    },
     "headrace.options": {
         "datetime",  # the same
     },

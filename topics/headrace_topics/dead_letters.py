@@ -1,11 +1,12 @@
 """Records of ``<app>.dead-letters``: what could not be read or handled, with the reason and where it came from.
 
-    {"v": 1, "source": {"topic", "partition", "offset"}, "at", "reason", "key"?, "record"?}
+    {"v": 1, "source": {"topic", "partition", "offset"}, "at", "reason", "key"?, "record"?, "omitted"?}
     {"v": 1, "redriven": {"partition", "offset"}, "to": {"topic", "partition"}, "at"}
 
 Key and record are kept exactly, so that a dead letter can be written again to where it came from once the cause is
 gone: as text where they are UTF-8, else in base64 under ``keyBase64`` and ``recordBase64``, and absent where there was
-none (a tombstone). The record's own key is the source's.
+none (a tombstone). Only what is too large for one more record is left where it lies, and ``omitted`` says how many bytes
+it has. The record's own key is the source's.
 
 The second form says that the dead letter at that place of this topic was written again, so that nobody does it twice. It
 is written in the transaction that writes the record, on the partition of its dead letter and so behind it: retention,
@@ -30,13 +31,16 @@ import orjson
 
 from headrace.errors import RecordRefused
 from headrace_topics.json_values import parse_object, whole_number
-from headrace_topics.record_fields import found_in, refuse, take_name, take_text
+from headrace_topics.record_fields import found_in, refuse, take_name, take_number, take_text
 
 VERSION = 1
 
 
 class DeadLetter(NamedTuple):
-    """A record that was put aside. *record* and *key* are its bytes, None where it had none; *at_ms* is when."""
+    """A record that was put aside. *record* and *key* are its bytes, None where it had none; *at_ms* is when.
+
+    A record of *omitted* bytes was too large to be kept here: *record* is None, and so may be *key*.
+    """
 
     record: bytes | None
     key: bytes | None
@@ -45,6 +49,7 @@ class DeadLetter(NamedTuple):
     partition: int
     offset: int
     at_ms: int
+    omitted: int = 0
 
 
 class RedrivenMark(NamedTuple):
@@ -66,8 +71,9 @@ def encode_dead_letter(
     partition: int,
     offset: int,
     at_ms: int,
+    bytes_max: int | None = None,
 ) -> bytes:
-    """The dead letter of a record; never refuses one, whatever it holds."""
+    """The dead letter of a record; never refuses one, whatever it holds. One that is longer than *bytes_max* omits it."""
     data: dict[str, Any] = {
         "v": VERSION,
         "source": {"topic": source_topic, "partition": partition, "offset": offset},
@@ -77,7 +83,14 @@ def encode_dead_letter(
     }
     _put(data, "key", key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key)
     _put(data, "record", record)
-    return orjson.dumps(data)
+    letter = orjson.dumps(data)
+    # Without its record it may still be too long: for its key.
+    for name in ("record", "key"):
+        if bytes_max is not None and len(letter) > bytes_max:
+            data.pop(name, None)
+            data.pop(f"{name}Base64", None)
+            letter = orjson.dumps({**data, "omitted": len(record or b"")})
+    return letter
 
 
 def _put(data: dict[str, Any], name: str, value: bytes | None) -> None:
@@ -151,6 +164,7 @@ def _letter(data: dict[str, Any]) -> DeadLetter:
         whole_number(source, "partition"),
         whole_number(source, "offset"),
         whole_number(data, "at"),
+        take_number(data, "omitted", 0, 0),
     )
 
 

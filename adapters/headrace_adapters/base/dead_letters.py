@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FoundLetters", "KeptLetter", "LetterBox", "LetterFilter", "LetterPlace", "Redriven", "home_of"]
+__all__ = ["FoundLetters", "KeptLetter", "LetterBox", "LetterFilter", "LetterPlace", "Redriven", "home_of", "omission_told"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
@@ -113,3 +113,11 @@ def home_of(letter: DeadLetter, partitions: int) -> int:
         return partition_of(data["runId"], partitions)
     except (ValueError, TypeError, KeyError, AttributeError, RecordRefused):
         return letter.partition if 0 <= letter.partition < partitions else 0
+
+
+def omission_told(letter: DeadLetter) -> str:
+    """Why the record of a letter is not in it."""
+    return (
+        f"its record has {letter.omitted} bytes, too many for a dead letter: it lies at offset {letter.offset} of partition "
+        f"{letter.partition} of {letter.source_topic} as long as that is kept"
+    )

@@ -22,6 +22,7 @@ from headrace_adapters.base.dead_letters import (
     LetterFilter,
     LetterPlace,
     Redriven,
+    omission_told,
 )
 from headrace_adapters.cli.exit_codes import CliError, ExitCode
 from headrace_adapters.cli.kafka_apps import is_kafka, kafka_app, silent_logger
@@ -202,7 +203,7 @@ def _view(kept: KeptLetter) -> dict[str, Any]:
         "at": letter.at_ms,
         "source": {"topic": letter.source_topic, "partition": letter.partition, "offset": letter.offset},
         "reason": letter.reason,
-        "recordBytes": None if letter.record is None else len(letter.record),
+        "recordBytes": letter.omitted or (None if letter.record is None else len(letter.record)),
         **record_fields("key", letter.key),
     }
     return view if kept.redriven_ms is None else {**view, "redrivenAt": kept.redriven_ms}
@@ -246,6 +247,9 @@ def _show(output: Output, kept: KeptLetter) -> None:
     output.line(("reason   ", "dim"), (one_line(letter.reason), "red"))
     if kept.redriven_ms is not None:
         output.line(("redriven ", "dim"), (clock_text(kept.redriven_ms, with_date=True), "green"))
+    if letter.omitted:
+        output.line(("record   ", "dim"), (omission_told(letter), "yellow"))
+        return
     if letter.record is None:
         output.line(("record   ", "dim"), ("none", "dim"))
         return

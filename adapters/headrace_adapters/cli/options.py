@@ -21,7 +21,7 @@ from headrace.app import App
 from headrace.durations import parse_duration_ms
 from headrace.errors import DefinitionError
 from headrace_adapters.cli.loading import load_app, names_code
-from headrace_adapters.settings import Settings
+from headrace_adapters.settings import Settings, shown_url
 
 TargetArgument = Annotated[
     str,
@@ -48,12 +48,24 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="show tracebacks of e
 # Where a command names no app and no adapter asks for one, any name will do.
 NAMELESS = "headrace"
 
+# Adapters whose places hold the runs of one app, so that nobody has to say whose.
+_ONE_APP = ("embedded:", "memory:")
+
 
 def client_app(settings: Settings, target: str | None) -> App:
-    """The app of a command that only reaches runs: loaded where *target* says what to load, else its name."""
+    """The app of a command that only reaches runs: loaded where *target* says what to load, else its name.
+
+    Raises :class:`DefinitionError` where nobody has said which app is meant, and several live side by side.
+    """
     if target is not None and names_code(target):
         return load_app(target)
-    return App(target or settings.app or NAMELESS)
+    named = target or settings.app
+    if named is None and not settings.url.lower().startswith(_ONE_APP):
+        raise DefinitionError(
+            f"several apps live side by side at {shown_url(settings.url)}: say which one is meant, with --app NAME or "
+            "HEADRACE_APP"
+        )
+    return App(named or NAMELESS)
 
 
 def given_duration_ms(option: str, text: str | None) -> int | None:

@@ -73,6 +73,9 @@ class BlueprintLog:
             )
             try:
                 end: int = asked[place].result(REQUEST_S + 1).offset
+                if end < 0:
+                    # The client's way of saying that nobody leads the partition at this moment.
+                    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
             except KafkaException as error:
                 if not passes(error.args[0]) or time.monotonic() > deadline_s:
                     raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error

@@ -6,9 +6,10 @@ the offset behind the last one, so a copy always knows how far it is:
     M k <partition>   {"cluster", "topics": [id, id], "next": [coordination, context], "at": ms since 1970}
     M o <partition>   the coordination record of the jobs that were taken
 
-The indexes (timers, active and parked runs) follow from each record by itself, without a look at what was there before,
-so that copying is fast. They may so hold entries that mean nothing any more, and never lack one: the engine recognises a
-stale timer when it is due, and :meth:`ChangelogCopy.finish` takes runs out that are not active.
+The index of timers follows from each record by itself, without a look at what was there before, so that copying is fast.
+It may so hold entries that mean nothing any more, and never lacks one: the engine recognises a stale timer when it is due.
+Which runs are active or parked is exact, because whoever takes the partition over loads each of them. It is kept in memory
+while records are copied (:class:`_Marks`), and the store is told of what has changed at the end of each slice.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ __all__ = ["ChangelogCopy", "Progress", "offset_place"]
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import orjson
 
 from headrace.execution import NO_ITEM
 from headrace.ports import TimerEntry
-from headrace.state import RunState
+from headrace.state import ACTIVE
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from headrace_adapters.local.layout import KeyValueStore, Layout, timer_key
-from headrace_adapters.local.reader import LocalReader
 from headrace_topics.names import OFFSET_KEY
 from headrace_topics.state_records import decode_offset
 
@@ -37,9 +39,14 @@ META = b"Mk"
 OFFSET = b"Mo"
 
 # The key of a head is that of its run and one part more; a node may be called "r" too, but has a kind before its name.
-_HEAD = re.compile(rb'\["(?:[^"\\]|\\.)*","r"\]')
-_RUN = re.compile(rb'\["(?:[^"\\]|\\.)*",')
-_ACTIVE = re.compile(rb'"status":"(?:scheduled|running)"')
+_TEXT = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_HEAD = re.compile(rb"\[" + _TEXT + rb',"r"\]')
+_RUN = re.compile(rb"\[" + _TEXT + rb",")
+
+# What a record has to hold to be that of active work, or to have a time; a value in it may look the same.
+_MAY_BE_ACTIVE = re.compile(rb'"status":"(?:scheduled|running)"')
+_ACTIVE = re.compile(rb'\{"seq":\d+,"status":"(?:scheduled|running)"')
+_MAY_BE_DUE = re.compile(rb'"due":\d')
 
 # How far a copy is, in the two changelogs: the offset behind the last record that it holds.
 Progress = list[int]
@@ -57,6 +64,7 @@ class ChangelogCopy:
             "cluster": layout.cluster_id,
             "topics": [layout.topic_ids.get(topic, "") for topic in self.topics],
         }
+        self._marks: dict[int, _Marks] = {}
 
     def progress(self, number: int) -> Progress | None:
         """How far the copy of a partition is; None where there is none, or where it is of other topics than these."""
@@ -89,6 +97,7 @@ class ChangelogCopy:
 
     def wipe(self, number: int) -> None:
         """Drop the copy of a partition."""
+        self.leave(number)
         layout = Layout(number)
         spaces = (layout.head, layout.coordination, layout.context, layout.timer, layout.active, layout.parked)
         self._store.write([], [_meta_key(number), offset_place(number)], [(space, space + b"\xff") for space in spaces])
@@ -97,40 +106,88 @@ class ChangelogCopy:
         """The record that says how far a copy is."""
         return _meta_key(number), orjson.dumps({**self._origin, "next": progress, "at": self._clock()})
 
-    def apply(self, messages: Iterable[Any], progress: dict[int, Progress]) -> int:
-        """Put changelog records into the store, with how far each partition in *progress* is then; how many they were."""
+    def apply(self, records: Mapping[tuple[str, int], list[Any]], progress: Mapping[int, Progress]) -> None:
+        """Put changelog records, by topic and partition, into the store, with how far each one in *progress* is then."""
         places: dict[bytes, bytes | None] = {}
-        layouts = {number: Layout(number) for number in progress}
-        coordination = self.topics[0]
-        count = 0
-        for message in messages:
-            key, value = message.key(), message.value()
-            layout = layouts[message.partition()]
-            count += 1
-            if message.topic() != coordination:
-                places[layout.context + key] = value
-            elif key == OFFSET_KEY:
-                places[offset_place(message.partition())] = value
-            elif key.endswith(b',"r"]') and _HEAD.fullmatch(key):
-                _head(places, layout, key[:-4], value)
-            else:
-                places[layout.coordination + key] = value
-                if value is not None:
-                    _index(places, layout, key, value)
-        puts = [(key, value) for key, value in places.items() if value is not None]
-        puts += [self.meta(number, done) for number, done in progress.items()]
-        self._store.write(puts, [key for key, value in places.items() if value is None])
-        return count
+        for (topic, number), messages in records.items():
+            layout = Layout(number)
+            # Of several records of a key only the last one counts, and in a busy log most keys come several times.
+            latest: dict[bytes, bytes | None] = {message.key(): message.value() for message in messages}
+            if topic != self.topics[0]:
+                prefix = layout.context
+                places.update([(prefix + key, value) for key, value in latest.items()])
+                continue
+            marks = self._marks.get(number)
+            if marks is None:
+                marks = self._marks[number] = _Marks(self._store, layout)
+            if OFFSET_KEY in latest:
+                places[offset_place(number)] = latest.pop(OFFSET_KEY)
+            _coordinate(places, layout, marks, latest)
+            marks.tell(places)
+        deletes = [key for key, value in places.items() if value is None]
+        for key in deletes:
+            del places[key]
+        puts = chain(places.items(), [self.meta(number, done) for number, done in progress.items()])
+        self._store.write(puts, deletes)
 
-    def finish(self, number: int) -> None:
-        """The copy is up to date and is to be worked on: take out of the index which runs are not active."""
-        layout, reader = Layout(number), LocalReader(self._store, number)
-        gone = []
-        for run_id in reader.active_runs():
-            run = reader.load(run_id)
-            if not (isinstance(run, RunState) and run.active):
-                gone.append(layout.active + b"[" + orjson.dumps(run_id) + b",")
-        self._store.write([], gone)
+    def leave(self, number: int) -> None:
+        """Nothing more is copied for now: the partition is worked on, or is somebody else's and not kept warm."""
+        self._marks.pop(number, None)
+
+
+class _Marks:
+    """Which runs of a partition are active or parked, as far as it is copied; and what of that the store says.
+
+    A run is active as long as one of its parts is. Runs are named by what their keys begin with.
+    """
+
+    def __init__(self, store: KeyValueStore, layout: Layout) -> None:
+        self._layout = layout
+        self.parts: dict[bytes, bytes] = {}
+        """The keys of the parts that are active, with their run."""
+        self.parked: set[bytes] = set()
+        self._counts: Counter[bytes] = Counter()
+        self._changed: set[bytes] = set()
+        skip = len(layout.active)
+        self._told_active = {key[skip:] for key, _ in store.scan(layout.active)}
+        self._told_parked = {key[skip:] for key, _ in store.scan(layout.parked)}
+        self.parked |= self._told_parked
+        for run in self._told_active:
+            # Where the store names one that is not active (any more), the next slice says so.
+            self._changed.add(run)
+            for key, value in store.scan(layout.coordination + run):
+                if _is_active(value):
+                    self.begin(key[skip:])
+
+    def begin(self, key: bytes) -> None:
+        """A part is active now."""
+        found = _RUN.match(key)
+        assert found is not None, f"a changelog record has the key {key!r}"
+        if key not in self.parts:
+            run = self.parts[key] = found[0]
+            self._counts[run] += 1
+            self._changed.add(run)
+
+    def end(self, key: bytes) -> None:
+        """A part that was active is so no more."""
+        run = self.parts.pop(key)
+        self._counts[run] -= 1
+        self._changed.add(run)
+
+    def tell(self, places: dict[bytes, bytes | None]) -> None:
+        """What the store does not know yet."""
+        for run in self._changed:
+            active = self._counts[run] > 0
+            if not active:
+                del self._counts[run]
+            if active != (run in self._told_active):
+                places[self._layout.active + run] = b"" if active else None
+                self._told_active ^= {run}
+        self._changed.clear()
+        if self.parked != self._told_parked:
+            for run in self.parked ^ self._told_parked:
+                places[self._layout.parked + run] = b"" if run in self.parked else None
+            self._told_parked = set(self.parked)
 
 
 def offset_place(number: int) -> bytes:
@@ -142,30 +199,52 @@ def _meta_key(number: int) -> bytes:
     return META + number.to_bytes(2, "big")
 
 
-def _head(places: dict[bytes, bytes | None], layout: Layout, prefix: bytes, value: bytes | None) -> None:
+def _coordinate(
+    places: dict[bytes, bytes | None], layout: Layout, marks: _Marks, latest: Mapping[bytes, bytes | None]
+) -> None:
+    """Coordination records of runs: here is most of what a restore does, so it does little for each."""
+    prefix, parts = layout.coordination, marks.parts
+    may_be_active, may_be_due = _MAY_BE_ACTIVE.search, _MAY_BE_DUE.search
+    for key, value in latest.items():
+        if key.endswith(b',"r"]') and _HEAD.fullmatch(key):
+            _head(places, layout, marks, key[:-4], value)
+            continue
+        places[prefix + key] = value
+        if value is not None:
+            if may_be_due(value):
+                _set_timer(places, layout, key, value)
+            if may_be_active(value) and _is_active(value):
+                marks.begin(key)
+                continue
+        if key in parts:
+            marks.end(key)
+
+
+def _head(places: dict[bytes, bytes | None], layout: Layout, marks: _Marks, prefix: bytes, value: bytes | None) -> None:
     """The head of a run, or its dedup marker; *prefix* is what the keys of the run begin with."""
     places[layout.head + prefix] = value
-    parked = False
     if value is None:
-        places[layout.active + prefix] = None
+        marks.parked.discard(prefix)
     elif b'"ended":' in value and "ended" in (data := orjson.loads(value)):
         run_id = orjson.loads(prefix[:-1] + b"]")[0]
         places[timer_key(layout.timer, TimerEntry(data["until"], run_id, "", NO_ITEM))] = b""
-        places[layout.active + prefix] = None
+        marks.parked.discard(prefix)
+    elif b'"parked":' in value and "parked" in orjson.loads(value):
+        marks.parked.add(prefix)
     else:
-        parked = b'"parked":' in value
-    places[layout.parked + prefix] = b"" if parked else None
+        marks.parked.discard(prefix)
 
 
-def _index(places: dict[bytes, bytes | None], layout: Layout, key: bytes, value: bytes) -> None:
-    """The index entries of a part other than the head."""
-    if _ACTIVE.search(value):
-        run = _RUN.match(key)
-        assert run is not None, f"a changelog record has the key {key!r}"
-        places[layout.active + run[0]] = b""
-    if b'"due":' in value:
-        due_ms = orjson.loads(value).get("due")
-        if due_ms is not None:
-            part = orjson.loads(key)
-            item = int(part[3]) if part[1] == "m" else NO_ITEM
-            places[timer_key(layout.timer, TimerEntry(due_ms, part[0], part[2], item))] = b""
+def _is_active(value: bytes) -> bool:
+    # As it is written; anything else that may be active is looked at closely.
+    if _ACTIVE.match(value):
+        return True
+    return _MAY_BE_ACTIVE.search(value) is not None and orjson.loads(value).get("status") in ACTIVE
+
+
+def _set_timer(places: dict[bytes, bytes | None], layout: Layout, key: bytes, value: bytes) -> None:
+    due_ms = orjson.loads(value).get("due")
+    if due_ms is not None:
+        part = orjson.loads(key)
+        item = int(part[3]) if part[1] == "m" else NO_ITEM
+        places[timer_key(layout.timer, TimerEntry(due_ms, part[0], part[2], item))] = b""

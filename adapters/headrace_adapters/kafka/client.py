@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar, cast
 from headrace.adapter import Answer, Client, RunResult
 from headrace.app import App
 from headrace.bulk import Starts
-from headrace.commands import ChildEnd, ChildNews, Command, ResumeApplied, RunNode
+from headrace.commands import Command, EngineCommand
 from headrace.errors import StoreError
 from headrace_adapters.base.run_views import at_the_door, result_view
 from headrace_adapters.http import Answers, NotOwned, OwnedRuns, Unanswered, WorkerClient
@@ -284,6 +284,6 @@ class KafkaClient(Client):
 
 def _with_request(command: Command, request_id: str) -> Command:
     """The command as one whose answer somebody waits for; what the engine says to itself is refused at the door."""
-    if isinstance(command, RunNode | ChildNews | ChildEnd | ResumeApplied):
+    if isinstance(command, EngineCommand):
         return command
     return command._replace(request_id=request_id)

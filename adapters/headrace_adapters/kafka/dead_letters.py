@@ -33,6 +33,7 @@ from headrace_adapters.base.dead_letters import (
     LetterPlace,
     Redriven,
     home_of,
+    omission_told,
 )
 from headrace_adapters.kafka.clients import Clients, ConfluentClients, Producer
 from headrace_adapters.kafka.connection import admin, open_admin, transactional_producer
@@ -223,17 +224,18 @@ class KafkaLetterBox(LetterBox):
     ) -> tuple[list[tuple[Redriven, KeptLetter]], list[tuple[LetterPlace, str]]]:
         """Where each one goes; and those that go nowhere, with the reason."""
         jobs, homes = self._topics.jobs, self._topics.homes
-        able = [(Redriven(kept.place, jobs, home_of(kept.letter, homes)), kept) for kept in group if self._is_ours(kept)]
-        unable = [
-            (kept.place, f"it came from {kept.letter.source_topic}, and nobody of this app reads but {jobs}")
-            for kept in group
-            if not self._is_ours(kept)
-        ]
+        able: list[tuple[Redriven, KeptLetter]] = []
+        unable: list[tuple[LetterPlace, str]] = []
+        for kept in group:
+            letter, place = kept.letter, kept.place
+            # A dead letter is a record that anybody may have written: it must not say where this one writes to.
+            if letter.source_topic != jobs:
+                unable.append((place, f"it came from {letter.source_topic}, and nobody of this app reads but {jobs}"))
+            elif letter.omitted:
+                unable.append((place, omission_told(letter)))
+            else:
+                able.append((Redriven(place, jobs, home_of(letter, homes)), kept))
         return able, unable
-
-    def _is_ours(self, kept: KeptLetter) -> bool:
-        # A dead letter is a record that anybody may have written: it must not say where this one writes to.
-        return kept.letter.source_topic == self._topics.jobs
 
     # Writing.
 

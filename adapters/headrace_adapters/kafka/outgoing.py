@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["BatchRecords"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import orjson
@@ -19,9 +19,8 @@ from headrace.commands import ChildEnd, Command, RunNode, Start
 from headrace.decide import refuse_child
 from headrace.values import NULL
 from headrace_adapters.kafka.changelog_copy import offset_place
-from headrace_adapters.kafka.settings import RECORD_BYTES_MAX
 from headrace_adapters.kafka.topic_layout import TopicLayout
-from headrace_adapters.kafka.transactions import Outgoing
+from headrace_adapters.kafka.transactions import VALUE_BYTES_MAX, Outgoing
 from headrace_adapters.local.layout import Layout
 from headrace_adapters.local.writer import BatchWriter
 from headrace_topics.jobs_record import encode_command
@@ -39,6 +38,10 @@ _HEAD_PART = b'"r"]'
 
 # Larger records of events are cut, so that one run with much to tell stays far below any limit.
 EVENTS_BYTES_MAX = 900_000
+
+# What stands around the events of a record at most; and what a field may have of an event that is too large as a whole.
+EVENTS_FRAME_BYTES = 16 * 1024
+FIELD_BYTES_MAX = 4 * 1024
 
 
 class BatchRecords:
@@ -63,10 +66,10 @@ class BatchRecords:
         self.records.append(Outgoing(self._layout.coordination, number, OFFSET_KEY, taken))
         self.puts.append((offset_place(number), taken))
         self._add_puts(number, writer)
-        self._add_deletes(number, writer)
+        self._add_deletes(number, writer, {put for put, _ in writer.puts} if batch.expired else frozenset())
         self._add_jobs(number, batch)
 
-    def _add_deletes(self, number: int, writer: BatchWriter) -> None:
+    def _add_deletes(self, number: int, writer: BatchWriter, anew: Set[bytes]) -> None:
         layout, records = self._layout, self.records
         for key in writer.deletes:
             space = key[0]
@@ -75,7 +78,7 @@ class BatchRecords:
             elif space == _CONTEXT:
                 records.append(Outgoing(layout.context, number, key[_SKIP:], None))
             elif space in (_HEAD, _RESULT):
-                if any(key == put for put, _ in writer.puts):
+                if key in anew:
                     continue  # A run that was forgotten began anew in the same step.
                 if space == _RESULT:
                     records.append(Outgoing(layout.results, number, _run_id(key[1:]), None))
@@ -143,7 +146,7 @@ def cut_events(record: bytes) -> Iterator[bytes]:
     for decision in data["decisions"]:
         at = {"at": decision["at"], "events": []}
         for event in decision["events"]:
-            encoded = orjson.dumps(event)
+            encoded = _fitting_event(event)
             if count and size + len(encoded) > EVENTS_BYTES_MAX:
                 yield part()
                 seq += count
@@ -157,11 +160,20 @@ def cut_events(record: bytes) -> Iterator[bytes]:
     yield part()
 
 
+def _fitting_event(event: dict[str, Any]) -> bytes:
+    """One event; where no record can hold it, its large fields are left out and named: the state does not depend on it."""
+    encoded = orjson.dumps(event)
+    if len(encoded) <= VALUE_BYTES_MAX - EVENTS_FRAME_BYTES:
+        return encoded
+    large = [name for name, value in event.items() if len(orjson.dumps(value)) > FIELD_BYTES_MAX]
+    return orjson.dumps({**{name: event[name] for name in event if name not in large}, "omitted": large})
+
+
 def fitting_result(record: bytes) -> bytes:
     """A result that a record can hold: without its context where that is too much, and then without its output."""
-    if len(record) <= RECORD_BYTES_MAX:
+    if len(record) <= VALUE_BYTES_MAX:
         return record
-    told = f"the result has {len(record)} bytes, a record at most {RECORD_BYTES_MAX}: keep large data elsewhere"
+    told = f"the result has {len(record)} bytes, a record at most {VALUE_BYTES_MAX}: keep large data elsewhere"
     data = orjson.loads(record)
     errors = data["errors"]
     for name, empty in (("context", {}), ("output", None)):
@@ -169,7 +181,7 @@ def fitting_result(record: bytes) -> bytes:
         errors = [*errors, error]
         data |= {name: empty, "errors": errors}
         record = orjson.dumps(data)
-        if len(record) <= RECORD_BYTES_MAX:
+        if len(record) <= VALUE_BYTES_MAX:
             break
     return record
 
@@ -177,8 +189,8 @@ def fitting_result(record: bytes) -> bytes:
 def fitting_job(command: Command) -> tuple[Command, bytes]:
     """What a run tells another one, as a record can hold it: a child that cannot be told its input or output has failed."""
     record = encode_command(command)
-    if len(record) > RECORD_BYTES_MAX:
-        told = f"its record would have {len(record)} bytes, at most {RECORD_BYTES_MAX}: pass the address of large data"
+    if len(record) > VALUE_BYTES_MAX:
+        told = f"its record would have {len(record)} bytes, at most {VALUE_BYTES_MAX}: pass the address of large data"
         if isinstance(command, Start) and command.parent is not None:
             command = refuse_child(command, told)
         elif isinstance(command, ChildEnd):

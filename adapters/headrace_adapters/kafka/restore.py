@@ -141,6 +141,7 @@ class Restorer:
             task = self._tasks.pop(number, None)
             if task is not None and task.reading:
                 self._reader.incremental_unassign([TopicPartition(topic, number) for topic in self._copy.topics])
+                self._copy.leave(number)
 
     def step(self) -> list[Restored]:
         """Do a slice of the work; gives the partitions that are up to date."""
@@ -233,6 +234,8 @@ class Restorer:
         except KafkaException as error:
             self._passing("asking how far the changelogs go", error, task)
             return
+        if min(task.ends + first) < 0:
+            return  # A partition without a leader has no offsets, and the client says so by one that is none.
         task.first_job = first.pop()
         self._begin_reading(task, first)
 
@@ -267,39 +270,47 @@ class Restorer:
             self._watch_stalls()
             return
         now_s = time.monotonic()
-        records = []
         moved: dict[int, Progress] = {}
-        for message in messages:
-            error = message.error()
-            number = message.partition()
+        records: dict[tuple[str, int], list[Any]] = {}
+        for (topic, number), row in _by_place(messages).items():
             task = self._tasks.get(number)
             if task is None:
                 continue
-            if error is None:
-                records.append(message)
-                at = message.offset() + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                at = message.offset()
-            else:
-                self._passing("reading the changelogs", KafkaException(error), task)
-                continue
-            which = 0 if message.topic() == self._copy.topics[0] else 1
+            # Only what is no record has no key, so nothing more is asked of the many that are one.
+            found = [message for message in row if message.key() is not None]
+            at = found[-1].offset() + 1 if found else 0
+            if len(found) < len(row):
+                at = max(at, self._end(row, task))
+            records[topic, number] = found
+            which = self._copy.topics.index(topic)
             if at > task.progress[which]:
                 task.progress[which] = at
                 moved[number] = task.progress
                 task.moved_s = now_s
-                task.records += error is None
+                task.records += len(found)
         if moved:
             self._copy.apply(records, moved)
         for number in moved:
             self._tell(self._tasks[number], now_s)
+
+    def _end(self, messages: list[Any], task: _Task) -> int:
+        """How far a place goes by what came from it and is no record; 0 where nothing says so."""
+        at = 0
+        for message in messages:
+            error = message.error()
+            if error is None:
+                continue
+            if error.code() == KafkaError._PARTITION_EOF:
+                at = message.offset()
+            else:
+                self._passing("reading the changelogs", KafkaException(error), task)
+        return at
 
     def _is_done(self, task: _Task) -> bool:
         return task.state == READING and not task.remaining
 
     def _finish(self, task: _Task) -> Restored:
         self.drop([task.number])
-        self._copy.finish(task.number)
         took_s = time.monotonic() - task.begun_s
         if task.records:
             _LOGGER.info("partition %d: restored, %d records in %.1f s", task.number, task.records, took_s)
@@ -347,3 +358,16 @@ class Restorer:
             self._unstable(task, reason)
             return
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
+
+
+def _by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[Any]]:
+    """Messages by topic and partition, in their order; they come in long rows from the same one."""
+    places: dict[tuple[str, int], list[Any]] = {}
+    topic, number = "", -1
+    row: list[Any] = []
+    for message in messages:
+        if message.partition() != number or message.topic() != topic:
+            topic, number = message.topic(), message.partition()
+            row = places.setdefault((topic, number), [])
+        row.append(message)
+    return places

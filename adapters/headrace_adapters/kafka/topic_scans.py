@@ -110,7 +110,7 @@ class TopicScans:
         begun = {scan[:2]: begin for scan, begin in zip(scans, begins, strict=True)}
         return Reading({place: end for place, end in ends.items() if begun[place] < end}, self._settings)
 
-    def _offsets(self, specs: Mapping[Any, OffsetSpec], *, uncommitted: bool = False) -> dict[Place, int]:
+    def _offsets(self, specs: Mapping[Any, Any], *, uncommitted: bool = False) -> dict[Place, int]:
         doing = "asking how far topics go"
         level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
         try:
@@ -200,7 +200,7 @@ class Reading:
         return records
 
 
-def _spec(since_ms: int | None) -> OffsetSpec:
+def _spec(since_ms: int | None) -> Any:
     if since_ms is None:
         return OffsetSpec.earliest()
     return OffsetSpec.latest() if since_ms == NOW else OffsetSpec.for_timestamp(max(0, since_ms - SLACK_MS))

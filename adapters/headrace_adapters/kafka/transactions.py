@@ -20,7 +20,7 @@ How a transaction can end:
 
 from __future__ import annotations
 
-__all__ = ["InDoubt", "Outgoing", "Transactions", "Undone"]
+__all__ = ["VALUE_BYTES_MAX", "InDoubt", "Outgoing", "Transactions", "Undone"]
 
 import logging
 import time
@@ -35,9 +35,12 @@ from headrace_adapters.kafka.clients import Clients, Consumer, Producer
 from headrace_adapters.kafka.connection import transactional_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.passing import passes
-from headrace_adapters.kafka.settings import KafkaSettings
+from headrace_adapters.kafka.settings import RECORD_BYTES_MAX, KafkaSettings
 
 _LOGGER = logging.getLogger(__name__)
+
+VALUE_BYTES_MAX = RECORD_BYTES_MAX - 64 * 1024
+"""The largest value of a record: beside it stand its key, with ids that may be long, and what the protocol adds."""
 
 # One attempt of a call that waits for the broker; between two attempts it is looked whether the worker is to stop.
 ATTEMPT_S = 5.0
@@ -151,7 +154,10 @@ class Transactions:
                 self._insist(lambda: producer.abort_transaction(ATTEMPT_S))
             except KafkaException as error:
                 _LOGGER.warning("a transaction could not be aborted: %s", error.args[0].str())
+                # It may be only here that a producer learns of another one under its id.
+                reason = error.args[0]
             else:
+                _LOGGER.warning("a transaction was undone, and what was in it is decided again: %s", reason.str())
                 raise Undone(reason.str()) from None
         self._replace(reason)
         raise InDoubt(reason.str()) from None

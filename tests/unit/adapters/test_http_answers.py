@@ -77,7 +77,9 @@ async def test_who_cannot_be_reached_is_told_to_everybody_who_waits(answers: Ans
     assert [type(it) for it in said] == [Unanswered] * 3
 
 
-async def test_workers_that_are_gone_are_forgotten_when_another_one_is_asked(owner: StubOwner, url: str, answers: Answers) -> None:
+async def test_workers_that_are_gone_are_forgotten_when_others_are_asked(
+    owner: StubOwner, url: str, answers: Answers
+) -> None:
     owner.says = Answer("applied")
     for port in range(2, 5):
         with pytest.raises(Unanswered):

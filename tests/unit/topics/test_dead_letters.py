@@ -120,6 +120,24 @@ def test_a_record_that_is_text_can_be_read_in_the_dead_letter() -> None:
     assert orjson.loads(encode(SAMPLES[0]))["record"] == '{"type": "strat"}\n'
 
 
+@pytest.mark.parametrize(
+    ("record", "key", "kept"),
+    [
+        (b'"' * 60, b"r1", (None, b"r1", 60)),
+        (b"\xff" * 120, None, (None, None, 120)),
+        (b"r" * 20, b"k" * 200, (None, None, 20)),
+        (None, b"\xff" * 200, (None, None, 0)),
+        (b"r" * 20, b"r1", (b"r" * 20, b"r1", 0)),
+    ],
+)
+def test_what_is_too_large_for_a_letter_is_left_where_it_lies(record: Any, key: Any, kept: tuple[Any, ...]) -> None:
+    letter = encode_dead_letter(record, key, "r", source_topic="t", partition=0, offset=0, at_ms=0, bytes_max=160)
+
+    read = decode_dead_letter(letter)
+    assert (read.record, read.key, read.omitted) == kept
+    assert len(letter) <= 160
+
+
 @pytest.mark.parametrize("key", ["größe", "\ud800"])
 def test_a_key_may_be_given_as_text(key: str) -> None:
     letter = encode_dead_letter(b"x", key, "r", source_topic="t", partition=0, offset=0, at_ms=0)
