@@ -55,7 +55,10 @@ class Bench:
         """Print one row."""
         base = self.base_per_s()
         data: dict[str, Any] = {"bench": self.name, "case": case, "nodes_per_s": round(nodes_per_s)}
-        data |= {"base_per_s": round(base), "ratio": round(nodes_per_s / base, 4), **figures}
+        self.line(data | {"base_per_s": round(base), "ratio": round(nodes_per_s / base, 4), **figures})
+
+    def line(self, data: dict[str, Any]) -> None:
+        """Print a row as it is: for what is measured against something else than plain Python."""
         if self.args.json:
             print(orjson.dumps(data).decode(), flush=True)
         else:

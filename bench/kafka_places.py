@@ -1,4 +1,4 @@
-"""Where the benchmarks on Kafka run: a broker, the app's topics and settings, and plain clients that share nothing with it."""
+"""Where the benchmarks on Kafka run: a broker, an app and its settings, and plain clients that share nothing with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from common import chain, fan, waiting
+from common import chain as chained
+from common import fan, waiting
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
@@ -22,7 +24,7 @@ from headrace_adapters.kafka.settings import KafkaSettings, kafka_settings
 
 PARTITIONS = 8
 REQUEST_S = 15.0
-FLOWS = {"chain-5": chain(5), "fan-8": fan(8), "waiting": waiting()}
+FLOWS = {"chain-5": chained(5), "fan-8": fan(8), "waiting": waiting()}
 
 
 @contextmanager
@@ -31,10 +33,12 @@ def broker(bootstrap: str) -> Iterator[str]:
     if bootstrap:
         yield bootstrap
         return
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        with Cluster(Path(folder) / "broker", installed_kafka(heap="1g")) as cluster:
-            cluster.start()
-            yield cluster.bootstrap
+    with (
+        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
+        Cluster(Path(folder) / "broker", installed_kafka(heap="1g")) as cluster,
+    ):
+        cluster.start()
+        yield cluster.bootstrap
 
 
 def new_app(case: str) -> str:
@@ -137,6 +141,11 @@ def forget_topics(servers: str, app: str) -> None:
     if names:
         for future in admin.delete_topics(names).values():
             future.result(REQUEST_S)
+
+
+def all_owned(owned: list[list[int]]) -> bool:
+    """Whether every partition is somebody's, and everybody has some."""
+    return all(owned) and sorted(chain.from_iterable(owned)) == list(range(PARTITIONS))
 
 
 def until(is_so: Callable[[], bool], what: str, timeout_s: float = 120.0, look_s: float = 0.02) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 from image_container import Buildah, Container, Failed, Running, say
 
+from headrace.errors import StoreError
 from headrace_adapters.devbroker import Cluster, installed_kafka
 from headrace_adapters.devbroker.ports import HOST, free_ports
 
@@ -57,7 +58,7 @@ def main() -> None:
             build(buildah, scratch)
             bootstrap = given.bootstrap or ends.enter_context(broker(scratch / "broker"))
             try_image(buildah, bootstrap, scratch)
-        except Failed as failure:
+        except (Failed, StoreError) as failure:
             sys.exit(f"NOT AS IT SHOULD BE: {failure}")
     print("all of it is as it should be")
 

@@ -84,7 +84,8 @@ class Buildah:
 
     def has(self, image: str) -> bool:
         """Whether the storage has *image*."""
-        return any(image in (known.get("names") or [f"{image}?"])[0] for known in self._images())
+        names = [name for known in self._images() for name in known.get("names") or []]
+        return any(name.startswith(f"{image}:") for name in names)
 
     def size(self, image: str) -> int:
         """Bytes of all files of *image*."""
@@ -150,7 +151,8 @@ class Container:
         command = self.config["Healthcheck"]["Test"][1:]
         return subprocess.run(
             self._entering(command, settings),
-            env=self._place(self.root / "tmp"),
+            # It writes nothing, so it may have the empty folder that the image has there.
+            env=self._place(self.root / self._volume.lstrip("/")),
             check=False,
             capture_output=True,
             text=True,
@@ -161,9 +163,13 @@ class Container:
     def _user(self) -> str:
         return str(self.config["User"]).partition(":")[0]
 
-    def _place(self, state: Path) -> dict[str, str]:
+    @property
+    def _volume(self) -> str:
         (volume,) = self.config["Volumes"]
-        return {"PATH": os.environ["PATH"], "STATE": str(state), "VOLUME": volume, "ID": self._user}
+        return str(volume)
+
+    def _place(self, state: Path) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "STATE": str(state), "VOLUME": self._volume, "ID": self._user}
 
     def _entering(self, command: list[str], settings: Mapping[str, str]) -> list[str]:
         # Settings come after the image's own, and win.

@@ -101,11 +101,22 @@ def orders(broker: str, app_name: AppName, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def jars() -> Path:
-    """Kafka's own programs, where this machine has them already."""
+    """Kafka's jars and a Java that compiles, where this machine has them already."""
     folder = default_folder()
     if not (folder / MARK).is_file() or shutil.which("javac") is None:
         pytest.skip("Kafka's jars, or a Java that compiles, are not on this machine: 'headrace dev broker' gets the jars")
     return folder
+
+
+@pytest.fixture
+def console() -> str:
+    """Kafka's console producer, where this machine has it; it is not among the jars of a broker."""
+    found = shutil.which("kafka-console-producer.sh")
+    if found is None:
+        pytest.skip(
+            "kafka-console-producer.sh is not in PATH: it is in the bin folder of a Kafka of the project's downloads"
+        )
+    return found
 
 
 def test_the_python_of_the_page_starts_runs_and_reads_their_results(orders: Orders) -> None:
@@ -120,13 +131,11 @@ def test_the_python_of_the_page_starts_runs_and_reads_their_results(orders: Orde
     assert len([record for record in log.of("results") if record.key == b"order-4"]) == 1, "sent three times, run once"
 
 
-def test_the_console_producer_starts_a_run_and_signals_another_one(orders: Orders, jars: Path) -> None:
-    program = "kafka-console-producer.sh"
-    console = f"java -cp '{jars}/*' org.apache.kafka.tools.ConsoleProducer"
+def test_the_console_producer_starts_a_run_and_signals_another_one(orders: Orders, console: str) -> None:
     orders.python(orders.block("python", "Producer"))
 
     for having in ('"start"', '"signal"'):
-        orders.run("sh", "-c", orders.block("sh", having).replace(program, console))
+        orders.run("sh", "-c", orders.block("sh", having).replace("kafka-console-producer.sh", console))
 
     assert orders.result("order-1")["output"] == "shipped for 40"
     assert orders.result("order-5")["output"] == "shipped for 400"

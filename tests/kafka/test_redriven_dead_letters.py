@@ -213,6 +213,17 @@ def test_a_letter_that_names_another_topic_makes_nobody_write_there(place: Place
     assert left_out == [(LetterPlace(0, 0), f"it came from payments, and nobody of this app reads but {place.app}.jobs")]
 
 
+def test_a_letter_without_its_record_is_not_redriven_as_if_there_had_been_none(place: Place) -> None:
+    place.put_aside(letter(place, b"x" * 1_000, b"r1", bytes_max=500))
+
+    assert redrive(place.box())[0] == []
+    (why,) = (why for _, why in redrive(place.box())[1])
+    assert why.startswith(
+        f"1000 bytes were too many for a dead letter: the record lies at offset 7 of partition 3 of {place.app}"
+    )
+    place.written(0)
+
+
 def test_many_letters_go_in_several_transactions(place: Place) -> None:
     place.put_aside(*(letter(place, b"%d" % number, b"r%d" % number) for number in range(1_200)))
     groups: list[int] = []
@@ -325,6 +336,24 @@ def test_a_value_that_was_too_large_is_redriven_when_the_limit_is_raised(
     assert typed("redrive", "--all") == (0, "", "0 records written\n")
     code, out, _ = typed("redrive", told["position"])
     assert (code, out) == (4, f"{told['position']} is left out: it was redriven before\n")
+
+
+def test_a_record_that_fits_no_dead_letter_stops_nobody(
+    place: Place, make_workers: Callable[..., Workers], typed: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Bytes that are no text become a third longer in a dead letter."""
+    worker = make_workers(place.app, place.settings.servers).begin()
+    producer = Producer({"bootstrap.servers": place.settings.servers, "message.max.bytes": 33_000_000})
+    producer.produce(f"{place.app}.jobs", b"\xff" * 30_000_000, b"r1", 2)
+    producer.produce(f"{place.app}.jobs", b"{", b"r1", 2)
+    assert producer.flush(WAIT_S) == 0
+
+    until(lambda: worker.is_alive and typed("list", "--json")[1].count("\n") == 2, "put aside")
+
+    code, out, _ = typed("list", "--oldest", "--limit", "1", "--json")
+    assert (code, json.loads(out)["recordBytes"]) == (0, 30_000_000)
+    code, out, _ = typed("show", json.loads(out)["position"])
+    assert out.splitlines()[-1].startswith("record   30000000 bytes were too many for a dead letter")
 
 
 def test_the_commands_list_show_and_tell(place: Place, typed: Callable[..., tuple[int, str, str]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import asyncio
+import faulthandler
 import json
 import logging
 import signal
@@ -55,6 +56,8 @@ async def _tell(worker: KafkaWorker) -> None:
 
 
 if __name__ == "__main__":
+    # Where a worker that hangs is, it says when it is asked by this signal.
+    faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S"
     )

@@ -11,6 +11,7 @@ from headrace.commands import Cancel, Pause, Resume, Signal, Start, Unpause
 from headrace.values import encode
 
 from .flows import EVENTS, Case
+from .group_world import GroupWorld
 from .watched_world import WatchedWorld
 
 RUNS = ("run-1", "run-2")
@@ -32,6 +33,9 @@ STERN = ("pause", "unpause", "unpause", "start again", "start other", "cancel", 
 FAULTY = ("crash", "crash", "die before", "die after", "undo", "undo", "jobs", "park")
 
 KINDS_OF_STEPS = (*GENTLE, *STERN, *FAULTY)
+
+# Where several workers share the partitions.
+OF_GROUPS = ("move", "move", "move", "lose", "lose")
 
 
 def steps(kinds: tuple[str, ...] = KINDS_OF_STEPS) -> st.SearchStrategy[list[Step]]:
@@ -124,6 +128,22 @@ def _park(operator: Operator, step: Step) -> None:
     world.replace_worker(lacking=names[step.which % len(names)])
 
 
+def _group_of(operator: Operator) -> GroupWorld:
+    world = operator._world
+    assert isinstance(world, GroupWorld), "partitions go to and fro in groups only"
+    return world
+
+
+def _move(operator: Operator, step: Step) -> None:
+    world = _group_of(operator)
+    world.move(step.which % world.pace.partitions, step.how, gently=step.how < 4)
+
+
+def _lose(operator: Operator, step: Step) -> None:
+    world = _group_of(operator)
+    world.lose(step.which % world.pace.partitions, gently=step.how < 4)
+
+
 DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "settle": lambda operator, _: operator._world.rest(),
     "step": lambda operator, step: operator._world.steps(1 + step.how),
@@ -145,4 +165,6 @@ DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "undo": lambda operator, step: operator._world.undo(1 + step.how),
     "jobs": _jobs,
     "park": _park,
+    "move": _move,
+    "lose": _lose,
 }

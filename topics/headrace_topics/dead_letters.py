@@ -6,7 +6,7 @@
 Key and record are kept exactly, so that a dead letter can be written again to where it came from once the cause is
 gone: as text where they are UTF-8, else in base64 under ``keyBase64`` and ``recordBase64``, and absent where there was
 none (a tombstone). Only what is too large for one more record is left where it lies, and ``omitted`` says how many bytes
-it has. The record's own key is the source's.
+that are. The record's own key is the source's.
 
 The second form says that the dead letter at that place of this topic was written again, so that nobody does it twice. It
 is written in the transaction that writes the record, on the partition of its dead letter and so behind it: retention,
@@ -39,7 +39,7 @@ VERSION = 1
 class DeadLetter(NamedTuple):
     """A record that was put aside. *record* and *key* are its bytes, None where it had none; *at_ms* is when.
 
-    A record of *omitted* bytes was too large to be kept here: *record* is None, and so may be *key*.
+    Where *omitted* bytes were too many to be kept here, *record* is None, and so may be *key*.
     """
 
     record: bytes | None
@@ -81,15 +81,19 @@ def encode_dead_letter(
         # A reason may quote what was found, and that may be text which UTF-8 cannot hold.
         "reason": reason.encode("utf-8", "replace").decode(),
     }
-    _put(data, "key", key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key)
+    key = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
+    _put(data, "key", key)
     _put(data, "record", record)
     letter = orjson.dumps(data)
-    # Without its record it may still be too long: for its key.
-    for name in ("record", "key"):
-        if bytes_max is not None and len(letter) > bytes_max:
+    if bytes_max is None:
+        return letter
+    omitted = 0
+    for name, value in (("record", record), ("key", key)):
+        if len(letter) > bytes_max and value is not None:
+            omitted += len(value)
             data.pop(name, None)
             data.pop(f"{name}Base64", None)
-            letter = orjson.dumps({**data, "omitted": len(record or b"")})
+            letter = orjson.dumps({**data, "omitted": omitted})
     return letter
 
 

@@ -118,6 +118,6 @@ def home_of(letter: DeadLetter, partitions: int) -> int:
 def omission_told(letter: DeadLetter) -> str:
     """Why the record of a letter is not in it."""
     return (
-        f"its record has {letter.omitted} bytes, too many for a dead letter: it lies at offset {letter.offset} of partition "
-        f"{letter.partition} of {letter.source_topic} as long as that is kept"
+        f"{letter.omitted} bytes were too many for a dead letter: the record lies at offset {letter.offset} of partition "
+        f"{letter.partition} of {letter.source_topic}, as long as that is kept"
     )

@@ -17,7 +17,6 @@ from typing import Any
 from headrace.commands import Command
 from headrace.errors import RecordRefused
 from headrace_adapters.base import Job
-from headrace_adapters.kafka.settings import RECORD_BYTES_MAX
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from headrace_adapters.kafka.transactions import VALUE_BYTES_MAX, Outgoing
 from headrace_topics.dead_letters import encode_dead_letter
@@ -29,12 +28,7 @@ _LOGGER = logging.getLogger(__name__)
 # The producer's partitioner chooses: dead letters need not lie beside anything.
 ANY_PARTITION = -1
 
-# What is written again, or quoted in a dead letter, has to fit a record with its key. Those of others may be larger,
-# since a broker measures them compressed; and one that cannot be put aside would stop its partition for ever.
-KEY_BYTES_MAX = 1024 * 1024
-VALUE_BYTES_MAX = RECORD_BYTES_MAX - 2 * KEY_BYTES_MAX
-
-# Of a record that is too large for a dead letter.
+# What of a dead letter may be as long as others made it. One that could not be written would stop its partition.
 REASON_CHARS_MAX = 10_000
 KEY_BYTES_MAX = 16 * 1024
 
@@ -88,8 +82,6 @@ class JobLog:
         try:
             if value is None:
                 raise RecordRefused("the record has no value: expected a JSON object")
-            if len(value) > VALUE_BYTES_MAX:
-                raise RecordRefused(f"the record has {len(value)} bytes: expected at most {VALUE_BYTES_MAX}")
             command = decode_command(value, _text(key), value_bytes_max=self._value_bytes_max)
             home = partition_of(command.run_id, self._layout.partitions)
             if home != number and len(value) > VALUE_BYTES_MAX:
@@ -119,14 +111,18 @@ class JobLog:
 
     def _letter(self, value: bytes | None, key: bytes | None, reason: str, number: int, offset: int, at_ms: int) -> Outgoing:
         """A dead letter; without the record where it fits none, since what is escaped or in base64 becomes larger."""
-        place: dict[str, Any] = {"source_topic": self._layout.jobs, "partition": number, "offset": offset, "at_ms": at_ms}
-        letter = encode_dead_letter(value, key, reason, **place)
-        if len(letter) + len(key or b"") > VALUE_BYTES_MAX:
-            size = len(value or b"") + len(key or b"")
-            told = f"{reason[:REASON_CHARS_MAX]} (it has {size} bytes, which fit no dead letter, so it is left out of this one)"
-            key = key if len(key or b"") <= KEY_BYTES_MAX else None
-            letter = encode_dead_letter(None, key, told, **place)
-        return Outgoing(self._layout.dead_letters, ANY_PARTITION, key, letter)
+        letter = encode_dead_letter(
+            value,
+            key,
+            reason[:REASON_CHARS_MAX],
+            source_topic=self._layout.jobs,
+            partition=number,
+            offset=offset,
+            at_ms=at_ms,
+            bytes_max=VALUE_BYTES_MAX - KEY_BYTES_MAX,
+        )
+        kept = key if len(key or b"") <= KEY_BYTES_MAX else None
+        return Outgoing(self._layout.dead_letters, ANY_PARTITION, kept, letter)
 
     def refuse(self, number: int, command: Command, reason: str, now_ms: int) -> Outgoing:
         """The dead letter of a command that could be read and not be carried out."""

@@ -47,6 +47,9 @@ UNSTABLE_S = 0.5
 # One request to the brokers.
 REQUEST_S = 5.0
 
+# Who was not answered asks again after this time: a broker that refuses does so at once.
+AGAIN_S = 0.05
+
 # How often progress is told, and when a restore that does not move asks again how far it has to go.
 TOLD_S = 2.0
 STALLED_S = 30.0
@@ -75,6 +78,7 @@ class _Task:
         self.offset = 0
         self.first_job = 0
         self.unstable_s: float | None = None
+        self.again_s = 0.0
         self.progress: Progress = []
         self.ends: Progress = []
         self.begun_s = self.moved_s = self.told_s = time.monotonic()
@@ -126,6 +130,8 @@ class Restorer:
             self.drop([number])
             task = self._tasks[number] = _Task(number, OFFSETS)
         task.state = OFFSETS
+        # Ends that were asked for while the old owner still wrote say nothing: this time the offset comes first.
+        task.asked_ends, task.asked_starts = {}, {}
         task.begun_s = task.moved_s = task.told_s = time.monotonic()
 
     def keep_warm(self, numbers: Iterable[int]) -> None:
@@ -147,7 +153,10 @@ class Restorer:
         """Do a slice of the work; gives the partitions that are up to date."""
         if not self._tasks:
             return []
+        now_s = time.monotonic()
         for task in self._tasks.values():
+            if now_s < task.again_s:
+                continue
             if task.state in (OFFSETS, FENCING):
                 self._ask_offset(task)
             if task.state == ENDS or (task.state == WARM and not task.progress):
@@ -235,7 +244,9 @@ class Restorer:
             self._passing("asking how far the changelogs go", error, task)
             return
         if min(task.ends + first) < 0:
-            return  # A partition without a leader has no offsets, and the client says so by one that is none.
+            # A partition without a leader has no offsets, and the client says so by one that is none.
+            task.again_s = time.monotonic() + AGAIN_S
+            return
         task.first_job = first.pop()
         self._begin_reading(task, first)
 
@@ -275,6 +286,9 @@ class Restorer:
         for (topic, number), row in _by_place(messages).items():
             task = self._tasks.get(number)
             if task is None:
+                continue
+            if topic is None:
+                self._end(row, task)  # What is wrong with the client as a whole: of no topic, and of partition 0.
                 continue
             # Only what is no record has no key, so nothing more is asked of the many that are one.
             found = [message for message in row if message.key() is not None]
@@ -357,6 +371,7 @@ class Restorer:
         if reason.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
             self._unstable(task, reason)
             return
+        task.again_s = time.monotonic() + AGAIN_S
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
 
 

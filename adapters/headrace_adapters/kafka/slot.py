@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from headrace.errors import StoreError, StoreFull, StoreLocked
 from headrace_adapters.rocks import RocksStore
+from headrace_adapters.rocks.lock import FolderLock
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -65,32 +66,41 @@ def _open(folder: Path) -> Slot:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / DAMAGED).exists():
             _put_aside(folder, "its last worker found it damaged")
-            (folder / DAMAGED).unlink()
+            (folder / DAMAGED).unlink(missing_ok=True)
+        store = _open_store(folder)
         try:
-            # What the disk loses in a power cut, the changelogs give back: nothing is worth waiting for here.
-            store = RocksStore(folder / STORE, sync=False)
-        except (StoreLocked, StoreFull):
+            return Slot(folder, _identity(folder), store)
+        except BaseException:
+            store.close()
             raise
-        except StoreError as error:
-            _put_aside(folder, str(error))
-            store = RocksStore(folder / STORE, sync=False)
     except OSError as error:
         raise StoreError(
             f"the folder {folder} for the state of this worker cannot be used: {error.strerror}; "
             "give one that it may write to (setting 'state')"
         ) from error
+
+
+def _open_store(folder: Path) -> RocksStore:
+    # What the disk loses in a power cut, the changelogs give back: nothing is worth waiting for here.
     try:
-        return Slot(folder, _identity(folder), store)
-    except BaseException:
-        store.close()
+        return RocksStore(folder / STORE, sync=False)
+    except (StoreLocked, StoreFull):
         raise
+    except StoreError as error:
+        _put_aside(folder, str(error))
+        return RocksStore(folder / STORE, sync=False)
 
 
 def _put_aside(folder: Path, reason: str) -> None:
+    """Raises :class:`StoreLocked` where somebody has the store: whoever found it damaged may have had it long before."""
     if not (folder / STORE).exists():
         return
-    aside = folder / f"{STORE}.damaged-{time.time_ns()}"
-    (folder / STORE).rename(aside)
+    lock = FolderLock(folder / STORE)
+    try:
+        aside = folder / f"{STORE}.damaged-{time.time_ns()}"
+        (folder / STORE).rename(aside)
+    finally:
+        lock.release()
     _LOGGER.error("the local store is put aside as %s and made again from the changelogs: %s", aside, reason)
 
 

@@ -125,8 +125,8 @@ def test_a_record_that_is_text_can_be_read_in_the_dead_letter() -> None:
     [
         (b'"' * 60, b"r1", (None, b"r1", 60)),
         (b"\xff" * 120, None, (None, None, 120)),
-        (b"r" * 20, b"k" * 200, (None, None, 20)),
-        (None, b"\xff" * 200, (None, None, 0)),
+        (b"r" * 20, b"k" * 200, (None, None, 220)),
+        (None, b"\xff" * 200, (None, None, 200)),
         (b"r" * 20, b"r1", (b"r" * 20, b"r1", 0)),
     ],
 )
