@@ -32,7 +32,7 @@ class Steps:
 
 
 class BareLoop:
-    """One member of a group. *shape*: by topic, the records of a run, and bytes of a key and of a value, as of the product."""
+    """One member of a group. *shape*: by topic, the records of a run, and the bytes of a key and of a value."""
 
     def __init__(self, app: str, servers: str, guarantee: str, flow: str, shape: dict[str, Any], number: int) -> None:
         self._app = app

@@ -59,6 +59,13 @@ class Batch:
         self.expired: list[Ended] = []
         self.stale_timers: list[TimerEntry] = []
 
+    def record(self, run: RunState, first_seq: int, now_ms: int, events: list[Event]) -> None:
+        """Events of one decision about a run, the first of them with the number *first_seq*."""
+        change = self.runs.get(run.run_id)
+        if change is None:
+            change = self.runs[run.run_id] = RunChange(run, first_seq)
+        change.events.append((now_ms, events))
+
     def __bool__(self) -> bool:
         """Whether anything is to be written or told."""
         return bool(self.runs or self.publish or self.rejections or self.dead_letters or self.replies or self.expired)

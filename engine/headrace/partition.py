@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from headrace import commands as c
 from headrace.apply import apply
-from headrace.batch import Batch, RunChange
+from headrace.batch import Batch
 from headrace.blueprint import Blueprint
 from headrace.deadlines import Deadlines
 from headrace.decide import handle, refuse_child, settle
@@ -50,10 +50,24 @@ _NO_PLAN = Plan(Blueprint(id="", nodes=(), edges=()))
 
 
 class Partition:
-    """The runs of one partition. *tokens* gives numbers that are unique among the partitions of a worker."""
+    """The runs of one partition. *tokens* gives numbers that are unique among the partitions of a worker.
 
-    def __init__(self, number: int, reader: RunReader, plans: Plans, limits: Limits, tokens: Iterator[int]) -> None:
+    *starts_are_durable*: commands are read from a log that has them for good, so the first nodes of a run depend on nothing
+    that is not durable yet, and may begin before the run is committed.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        reader: RunReader,
+        plans: Plans,
+        limits: Limits,
+        tokens: Iterator[int],
+        *,
+        starts_are_durable: bool = False,
+    ) -> None:
         self.number = number
+        self._starts_are_durable = starts_are_durable
         self._reader = reader
         self._plans = plans
         self._limits = limits
@@ -67,6 +81,8 @@ class Partition:
         self._held_timers: list[TimerEntry] = []
         self._growing = Batch()
         self._under_way: Batch | None = None
+        self.decisions = 0
+        """How many decisions were made; that an execution has begun is none."""
 
     # What a driver calls.
 
@@ -189,10 +205,6 @@ class Partition:
                 self._parked.discard(run_id)
                 self._decide(run, now_ms, unpark)
 
-    def due_sooner(self, due_ms: int) -> bool:
-        """Whether something is due before *due_ms*."""
-        return self.next_due_ms() < due_ms
-
     @property
     def unreadable(self) -> Mapping[str, str]:
         """The runs that somebody asked for and whose records cannot be read, with the reason."""
@@ -227,12 +239,7 @@ class Partition:
     def _queue_active(self, run_id: str) -> None:
         run = self._residents.find(run_id)
         if isinstance(run, RunState):
-            for node_id, node in run.by_id():
-                if node.status in (SCHEDULED, RUNNING):
-                    self._ready.append((run_id, node_id, NO_ITEM))
-                for index, item in enumerate(node.batch.items if node.batch is not None else ()):
-                    if item.status in (SCHEDULED, RUNNING):
-                        self._ready.append((run_id, node_id, index))
+            self._ready.extend((run_id, node_id, item) for node_id, item in run.active_work())
 
     def _begin(self, key: _Work, now_ms: int) -> Execution | None:
         run_id, node_id, item = key
@@ -262,7 +269,7 @@ class Partition:
         work.token = token
         started: Event = NodeStarted(node_id, item, work.attempt)
         apply(run, started)
-        self._record(run, run.seq, now_ms, [started])
+        self._growing.record(run, run.seq, now_ms, [started])
         self._tokens[token] = (key, work.activation, work.attempt)
         if node.timeout_ms is not None:
             self._deadlines.set(now_ms + node.timeout_ms, token)
@@ -311,6 +318,7 @@ class Partition:
     def _decide(self, run: RunState, now_ms: int, verb: Callable[[Turn], None], command: c.Command | None = None) -> None:
         """Make one decision. Where that meets a defect of our own, the run is put back to where it was."""
         plan = self._plans.get(run.blueprint_id, run.version) or _NO_PLAN
+        self.decisions += 1
         turn = Turn(run, plan, now_ms, self._limits)
         first_seq = run.seq + 1
         try:
@@ -337,12 +345,12 @@ class Partition:
         """Put a decision into the batch that is growing."""
         run, batch, run_id = turn.state, self._growing, turn.state.run_id
         if turn.events:
-            self._record(run, first_seq, turn.now_ms, turn.events)
+            self._growing.record(run, first_seq, turn.now_ms, turn.events)
         for node_id, item in turn.ready:
             batch.ready.append((run_id, node_id, item))
             node = turn.plan.nodes.get(node_id)
-            if node is not None and node.run_ahead:
-                # It need not wait until what it depends on is durable; its job is written all the same.
+            if node is not None and (node.run_ahead or (first_seq == 1 and self._starts_are_durable)):
+                # It need not wait until what it depends on is durable, or that is so; its job is written all the same.
                 self._ready.append((run_id, node_id, item))
         for due_ms, node_id, item in turn.timers:
             self._timers.set(TimerEntry(due_ms, run_id, node_id, item))
@@ -355,12 +363,6 @@ class Partition:
             until_ms = turn.now_ms + self._limits.dedup_window_ms
             self._residents.end(run_id, Ended(run_id, run.ended, until_ms, run.parent))
             self._timers.set(TimerEntry(until_ms, run_id, "", NO_ITEM))
-
-    def _record(self, run: RunState, first_seq: int, now_ms: int, events: list[Event]) -> None:
-        change = self._growing.runs.get(run.run_id)
-        if change is None:
-            change = self._growing.runs[run.run_id] = RunChange(run, first_seq)
-        change.events.append((now_ms, events))
 
     def _put_back(self, run_id: str) -> None:
         under_way = None if self._under_way is None else self._under_way.runs.get(run_id)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ["BatchState", "ChildState", "Claim", "EdgeOut", "Join", "LoopState", "NodeState", "RunState"]
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from headrace.events import Holder, Parent
@@ -260,6 +261,15 @@ class RunState:
         between an owner that has had the run all the time and one that has just read it.
         """
         return sorted(self.nodes.items(), key=_id_of)
+
+    def active_work(self) -> Iterator[tuple[str, int]]:
+        """The nodes and items that their owner has to drive: those that are scheduled or running."""
+        for node_id, node in self.nodes.items():
+            if node.status in ACTIVE:
+                yield node_id, NO_ITEM
+            for index, item in enumerate(node.batch.items if node.batch is not None else ()):
+                if item.status in ACTIVE:
+                    yield node_id, index
 
     def work(self, node_id: str, item: int = NO_ITEM) -> NodeState | None:
         """The state of a node, or of one item of a batch; None where there is none."""

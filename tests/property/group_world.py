@@ -15,11 +15,11 @@ from headrace.ports import Ended
 from headrace.state import RunState
 from headrace_adapters.base import WorkerLoop
 from headrace_adapters.memory import MemoryStore
+from tests.contract.job_logs import Countdown, JobLogs, LogCarrier
 from tests.scenarios.backends import Backend
 
 from .flows import Case
-from .job_logs import JobLogs, LogCarrier
-from .watched_world import SETTLE_STEPS_MAX, Countdown, Pace, PacedExecutor, WatchedScript, WatchedWorld
+from .watched_world import SETTLE_STEPS_MAX, Pace, PacedExecutor, WatchedScript, WatchedWorld
 
 WORKERS = 2
 

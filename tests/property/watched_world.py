@@ -9,7 +9,6 @@ import orjson
 
 from headrace import events as e
 from headrace.apply import apply
-from headrace.batch import Batch
 from headrace.blueprint import from_json
 from headrace.commands import Command, RunNode
 from headrace.execution import NO_ITEM, Execution, Outcome
@@ -18,15 +17,16 @@ from headrace.plan import compile_plan
 from headrace.plans import Plans
 from headrace.state import CHILD, OPEN, WAITING, RunState
 from headrace.waits import open_waits
-from headrace_adapters.base import Carrier, CommitUndone, WorkerLoop
-from headrace_adapters.local.carrier import LocalCarrier, append_jobs, next_number
-from headrace_adapters.local.layout import EVENTS, JOB, KeyValueStore
+from headrace_adapters.base import Carrier, WorkerLoop
+from headrace_adapters.local.carrier import append_jobs
+from headrace_adapters.local.layout import EVENTS
 from headrace_adapters.memory import Crash, Faults
 from headrace_topics.events_record import decode_events
 from headrace_topics.names import run_prefix
+from tests.contract.job_logs import UnsteadyCarrier
 from tests.scenarios.backends import Backend
-from tests.scenarios.scripted import Script, ScriptedExecutor
 from tests.scenarios.checks import FINAL, Checks, assert_same, snapshot
+from tests.scenarios.scripted import Script, ScriptedExecutor
 from tests.scenarios.world import World
 
 from .flows import Case
@@ -87,33 +87,6 @@ class PacedExecutor(ScriptedExecutor):
         self._done += super().drain()
         given, self._done = self._done[: self._at_once], self._done[self._at_once :]
         return given
-
-
-class Countdown:
-    """Which of the next commits is to be undone: 1 is the next one, 0 none."""
-
-    def __init__(self) -> None:
-        self.left = 0
-
-    def reached(self) -> bool:
-        if not self.left:
-            return False
-        self.left -= 1
-        return not self.left
-
-
-class UnsteadyCarrier(LocalCarrier):
-    """Undoes a commit when it is told to, and then gives again what it gave since the one before."""
-
-    def __init__(self, store: KeyValueStore, limits: Limits, partitions: int) -> None:
-        super().__init__(store, limits, partitions)
-        self.undo = Countdown()
-
-    def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
-        if self.undo.reached():
-            self._polled = next_number(self._store, JOB, first=True)
-            raise CommitUndone
-        super().commit(batches, taken, now_ms)
 
 
 class WatchedChecks(Checks):
@@ -240,6 +213,7 @@ class WatchedWorld(World):
             RunNode(run_id, run.blueprint_id, node, item, work.activation, work.attempt)
             for node, state in run.nodes.items()
             for item, work in ((NO_ITEM, state), *enumerate(state.batch.items if state.batch is not None else ()))
+            if work.attempt
         ]
         if jobs:
             job = jobs[choice % len(jobs)]

@@ -76,6 +76,9 @@ class Carrier(ABC):
     different workers, ``commit`` puts what a batch publishes into the job log instead, and what clients ask for comes by
     the job log too."""
 
+    logs_first = False
+    """Whether every command comes from a log that has it for good, and nobody waits for an answer before it is committed."""
+
     def bind(self, owner: Owner) -> None:
         """Tell *owner* from now on which partitions it has. Here all of them, at once and for ever."""
         for number in range(self.partitions):

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from headrace.adapter import Answer
 from headrace.batch import Batch
-from headrace.commands import Command, EngineCommand
+from headrace.commands import Command, EngineCommand, Start
 from headrace.errors import StoreError
 from headrace.execution import Execution, Outcome
 from headrace.limits import Limits
@@ -150,7 +150,14 @@ class WorkerLoop:
         assert number not in self.partitions, f"partition {number} is this worker's already"
         every = self._carrier.partitions
         tokens = self._tokens.setdefault(number, count(number + every, every))
-        partition = Partition(number, self._carrier.reader(number), self._plans, self._limits, tokens)
+        partition = Partition(
+            number,
+            self._carrier.reader(number),
+            self._plans,
+            self._limits,
+            tokens,
+            starts_are_durable=self._carrier.logs_first,
+        )
         partition.open()
         self.partitions[number] = partition
         self._begin_anew(partition)
@@ -298,7 +305,8 @@ class WorkerLoop:
             number = None
             if job.command is not None:
                 number = self._receive(job.command, now_ms)
-                self._urgent = True
+                # A run whose first nodes begin at once is committed with their outcomes, unless somebody waits for it.
+                self._urgent |= not (self._carrier.logs_first and _may_wait(job.command))
             self._taken.append((number, job.position))
             taken += 1
         if self._taken and self._begun_ms is None:
@@ -319,18 +327,16 @@ class WorkerLoop:
             room = self._slots - self._executor.in_progress - len(executions)
             partition = owned[(self._next_partition + offset) % len(owned)]
             if room > 0 and partition.backlog:
-                begun += partition.backlog
+                decisions, backlog = partition.decisions, partition.backlog
                 executions += partition.begin(room, now_ms)
-                begun -= partition.backlog
-        if begun > len(executions):
-            # Built-in nodes are done already: what they decided need not wait.
-            self._urgent = True
+                begun += backlog - partition.backlog
+                # Built-in nodes are done already: what they decided need not wait.
+                self._urgent |= partition.decisions != decisions
         if executions:
             self._executor.submit(executions)
             if self._begun_ms is None:
                 self._begun_ms = now_ms
-        if any(partition.due_sooner(self._due_ms) for partition in owned):
-            self._due_ms = self._next_due_ms()
+        self._due_ms = min(self._due_ms, self._next_due_ms())
         return begun > 0
 
     def _commit(self) -> bool:
@@ -370,7 +376,7 @@ class WorkerLoop:
         return True
 
     def _go_back(self) -> None:
-        """Nothing since the last commit has happened: the carrier gives jobs again, and commands of clients are kept here."""
+        """Nothing since the last commit has happened: the carrier gives jobs again, commands of clients are kept here."""
         self._undone += 1
         self._commands.put_back(self._asked)
         self._asked = []
@@ -387,3 +393,8 @@ class WorkerLoop:
                 for command in partition.published():
                     delivered = True
                     self._receive(command, now_ms)
+
+
+def _may_wait(command: Command) -> bool:
+    """Whether nobody waits for what becomes of a command but the nodes that begin with it."""
+    return isinstance(command, Start) and not command.request_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["WorkerClient"]
 
+import asyncio
 from collections.abc import Collection
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ class WorkerClient:
     def __init__(self, token: SecretStr | None = None) -> None:
         self._headers = {} if token is None else {"authorization": f"Bearer {token.get_secret_value()}"}
         self._by_scheme: dict[str, httpx.AsyncClient] = {}
+        self._exchanges: set[asyncio.Task[tuple[int, bytes]]] = set()
         self._is_closed = False
 
     async def status(self, url: str, run_id: str) -> dict[str, Any] | None:
@@ -62,8 +64,13 @@ class WorkerClient:
         return {request_id: Answer(answer["outcome"], answer["reason"]) for request_id, answer in found["answers"].items()}
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections. Who waits for an answer is told."""
         self._is_closed = True
+        # A connection that comes about after the others were closed would stay.
+        exchanges = list(self._exchanges)
+        for exchange in exchanges:
+            exchange.cancel()
+        await asyncio.gather(*exchanges, return_exceptions=True)
         clients, self._by_scheme = self._by_scheme, {}
         for client in clients.values():
             await client.aclose()
@@ -71,21 +78,36 @@ class WorkerClient:
     async def _ask(
         self, method: str, url: str, path: str, *, absent: str = "", timeout_s: float = ANSWER_S, **request: Any
     ) -> dict[str, Any] | None:
+        exchange = asyncio.create_task(self._exchange(method, url, path, timeout_s, request))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        try:
+            status, body = await exchange
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                raise _closed() from None
+            raise
+        try:
+            data = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise Unanswered(f"what answers at {url} is no worker of this version: it sends no JSON") from None
+        return _answered(url, status, data, absent)
+
+    async def _exchange(
+        self, method: str, url: str, path: str, timeout_s: float, request: dict[str, Any]
+    ) -> tuple[int, bytes]:
         client = self._client(url)
         timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
         try:
             async with client.stream(method, url + path, headers=self._headers, timeout=timeout, **request) as response:
-                body = await _whole(response)
-            data = orjson.loads(body)
+                return response.status_code, await _whole(response)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Unanswered(f"the worker at {url} does not answer ({type(error).__name__}: {error})") from None
-        except orjson.JSONDecodeError:
-            raise Unanswered(f"what answers at {url} is no worker of this version: it sends no JSON") from None
-        return _answered(url, response.status_code, data, absent)
 
     def _client(self, url: str) -> httpx.AsyncClient:
         if self._is_closed:
-            raise StoreError("this client was closed: ask another one")
+            raise _closed()
         scheme = urlsplit(url).scheme
         if scheme not in self._by_scheme:
             self._by_scheme[scheme] = httpx.AsyncClient(
@@ -97,6 +119,10 @@ class WorkerClient:
                 trust_env=False,
             )
         return self._by_scheme[scheme]
+
+
+def _closed() -> StoreError:
+    return StoreError("this client was closed: ask another one")
 
 
 async def _whole(response: httpx.Response) -> bytes:

@@ -64,6 +64,7 @@ class KafkaCarrier(Carrier):
     """See the module's text. *store* is the slot's, and *client_id* tells the group how this worker is reached."""
 
     delivers = False
+    logs_first = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["BatchRecords"]
 
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator
 from typing import Any
 
 import orjson
@@ -69,7 +69,7 @@ class BatchRecords:
         self._add_deletes(number, writer, {put for put, _ in writer.puts} if batch.expired else frozenset())
         self._add_jobs(number, batch)
 
-    def _add_deletes(self, number: int, writer: BatchWriter, anew: Set[bytes]) -> None:
+    def _add_deletes(self, number: int, writer: BatchWriter, anew: Container[bytes]) -> None:
         layout, records = self._layout, self.records
         for key in writer.deletes:
             space = key[0]

@@ -54,6 +54,9 @@ AGAIN_S = 0.05
 TOLD_S = 2.0
 STALLED_S = 30.0
 
+# How often the client that asks them is replaced while they do not answer.
+RENEWED_S = 1.0
+
 OFFSETS, FENCING, ENDS, READING, WARM = "offsets", "fencing", "ends", "reading", "warm"
 
 
@@ -110,6 +113,7 @@ class Restorer:
         self._transactional_id = transactional_id
         self._told = told
         self._admin: Admin = clients.admin(admin(settings))
+        self._admin_s = 0.0
         self._reader = clients.consumer(reader(settings))
         self._tasks: dict[int, _Task] = {}
 
@@ -373,6 +377,17 @@ class Restorer:
             return
         task.again_s = time.monotonic() + AGAIN_S
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
+        self._renew_admin()
+
+    def _renew_admin(self) -> None:
+        """A client that has met an outage may go on asking those who do not answer any more; a new one asks around."""
+        now_s = time.monotonic()
+        if now_s - self._admin_s > RENEWED_S:
+            self._admin_s = now_s
+            self._admin = self._clients.admin(admin(self._settings))
+            # What the old one was asked ends with it.
+            for task in self._tasks.values():
+                task.asked, task.asked_ends, task.asked_starts = None, {}, {}
 
 
 def _by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[Any]]:

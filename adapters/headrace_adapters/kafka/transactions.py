@@ -45,6 +45,9 @@ VALUE_BYTES_MAX = RECORD_BYTES_MAX - 64 * 1024
 # One attempt of a call that waits for the broker; between two attempts it is looked whether the worker is to stop.
 ATTEMPT_S = 5.0
 
+# How long a call is repeated before the producer is given up for a new one.
+PATIENCE_S = 8.0
+
 # A worker that is fenced again and again shares its slot with another one that lives.
 FENCED_MAX = 5
 FENCED_WINDOW_S = 60.0
@@ -125,7 +128,8 @@ class Transactions:
                 for number, offset in offsets.items()
             ]
             metadata = consumer.consumer_group_metadata()
-            self._insist(lambda: producer.send_offsets_to_transaction(positions, metadata, ATTEMPT_S))
+            # After a time-out it is not called again: librdkafka has been seen never to return from a later call.
+            self._insist(lambda: producer.send_offsets_to_transaction(positions, metadata, ATTEMPT_S), resumes=False)
             self._insist(lambda: producer.commit_transaction(ATTEMPT_S))
         except KafkaException as error:
             self._end(producer, error.args[0])
@@ -135,8 +139,12 @@ class Transactions:
     def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> None:
         """Nothing is left to do: the offsets moved with the transaction."""
 
-    def _insist(self, call: Callable[[], None]) -> None:
-        """Repeat a call that the broker did not answer in time: librdkafka then goes on where it was."""
+    def _insist(self, call: Callable[[], None], *, resumes: bool = True) -> None:
+        """Repeat a call that the brokers put off, or where it *resumes* did not answer in time; but not for long.
+
+        A producer that met an outage in the middle of a transaction may wait for ever, long after the brokers are back.
+        """
+        deadline_s = time.monotonic() + PATIENCE_S
         while True:
             try:
                 call()
@@ -144,6 +152,8 @@ class Transactions:
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if not reason.retriable() or reason.txn_requires_abort() or reason.fatal() or self._give_up():
+                    raise
+                if time.monotonic() > deadline_s or not (resumes or reason.code() != KafkaError._TIMED_OUT):
                     raise
                 _LOGGER.warning("a transaction waits for the brokers: %s", reason.str())
 

@@ -124,3 +124,20 @@ async def test_a_client_that_was_closed_says_so(url: str) -> None:
 
     with pytest.raises(StoreError, match="closed"):
         await client.status(url, "r")
+
+
+async def test_who_waits_for_an_answer_when_it_is_closed_is_told(client: WorkerClient) -> None:
+    async with raw_server(b"") as url:
+        waiting = asyncio.create_task(client.status(url, "r"))
+        await asyncio.sleep(0.05)
+        await client.close()
+
+        with pytest.raises(StoreError, match="closed"):
+            await waiting
+
+
+async def test_who_gives_up_is_not_told_anything_else(client: WorkerClient) -> None:
+    async with raw_server(b"") as url:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.status(url, "r"), 0.05)
+    assert client._exchanges == set()

@@ -34,9 +34,7 @@ class World:
         self.copy = ChangelogCopy(self.store, LAYOUT, lambda: NOW_MS)
         self.told: list[tuple[int, int, int]] = []
         settings = KafkaSettings("localhost:1", "app", "app")
-        self.restorer = Restorer(
-            self.clients, settings, LAYOUT, self.copy, "app.mine", lambda *told: self.told.append(told)
-        )
+        self.restorer = Restorer(self.clients, settings, LAYOUT, self.copy, "app.mine", lambda *told: self.told.append(told))
 
     @property
     def admin(self) -> ScriptedAdmin:
@@ -251,9 +249,7 @@ def test_a_new_app_begins_with_the_first_job_that_is_kept(world: World) -> None:
     assert world.steps() == [Restored(0, 30, [0, 0])]
 
 
-def test_jobs_that_were_deleted_before_anybody_took_them_are_told_of(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_jobs_that_were_deleted_before_anybody_took_them_are_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.admin.committed[0] = 10
     world.starts(0, 0, 0, jobs=30)
     world.restorer.add(0)

@@ -59,9 +59,7 @@ def test_an_instance_has_its_own_slot_which_no_other_takes(tmp_path: Path) -> No
     other.store.close()
 
 
-def test_a_store_that_cannot_be_opened_is_put_aside_and_made_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_store_that_cannot_be_opened_is_put_aside_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     slot = take_slot(tmp_path, None)
     slot.store.write([(b"k", b"v")])
     slot.store.close()

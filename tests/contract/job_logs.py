@@ -1,8 +1,8 @@
-"""A job log for each partition, on the store that holds the state, and carriers of workers that share the partitions.
+"""Carriers whose commits may be undone: one that delivers, and one whose partitions come and go.
 
-What Kafka does, without Kafka: what runs tell each other goes into the log of the other's partition with the commit that
-decides it, node jobs too, and comes back by ``poll``. Partitions come and go within ``poll``, where the group would tell
-of it.
+The second one does what Kafka does, without Kafka. Every partition has a job log, on the store that holds the state. What
+runs tell each other goes into the log of the other's partition with the commit that decides it, node jobs too, and comes
+back by ``poll``. Workers share the partitions, which come and go within ``poll``, where a group would tell of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from headrace.batch import Batch
 from headrace.commands import Command, RunNode
 from headrace.limits import Limits
 from headrace_adapters.base import Carrier, CommitUndone, Job, Owner
+from headrace_adapters.local.carrier import LocalCarrier, next_number
 from headrace_adapters.local.layout import JOB, KeyValueStore, Layout
 from headrace_adapters.local.reader import LocalReader
 from headrace_adapters.local.writer import BatchWriter
@@ -21,7 +22,32 @@ from headrace_adapters.memory import Faults, MemoryStore
 from headrace_topics.jobs_record import decode_command, encode_command
 from headrace_topics.partitioning import partition_of
 
-from .watched_world import Countdown
+
+class Countdown:
+    """Which of the next commits is to be undone: 1 is the next one, 0 none."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def reached(self) -> bool:
+        if not self.left:
+            return False
+        self.left -= 1
+        return not self.left
+
+
+class UnsteadyCarrier(LocalCarrier):
+    """Undoes a commit when it is told to, and then gives again what it gave since the one before."""
+
+    def __init__(self, store: KeyValueStore, limits: Limits, partitions: int) -> None:
+        super().__init__(store, limits, partitions)
+        self.undo = Countdown()
+
+    def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
+        if self.undo.reached():
+            self._polled = next_number(self._store, JOB, first=True)
+            raise CommitUndone
+        super().commit(batches, taken, now_ms)
 
 
 class JobLogs:
@@ -118,7 +144,7 @@ class LogCarrier(Carrier):
         prefix, polled = prefix_of(number), self._polled[number]
         return list(self._store.scan(prefix, polled + b"\x00" if polled else None, limit))
 
-    def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:  # noqa: ARG002
+    def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
         if self._undo.reached():
             self._polled = dict.fromkeys(self._polled, b"")
             self._own.clear()
