@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from common import quiet_collector
 from confluent_kafka import Consumer, Message, TopicPartition
-from kafka_places import FLOWS, PARTITIONS, producer
+from kafka_places import FLOWS, producer
 from programs import arguments, serve
 
 BATCH_MAX = 2_000
@@ -62,10 +62,17 @@ class BareLoop:
                 "fetch.queue.backoff.ms": 5,
             }
         )
-        self._consumer.subscribe([f"{app}.jobs"])
+        self._owned: set[int] = set()
+        self._consumer.subscribe([f"{app}.jobs"], on_assign=self._gain, on_revoke=self._lose)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="bare-loop")
         self._thread.start()
+
+    def _gain(self, _: Consumer, of: list[TopicPartition]) -> None:
+        self._owned.update(place.partition for place in of)
+
+    def _lose(self, _: Consumer, of: list[TopicPartition]) -> None:
+        self._owned.difference_update(place.partition for place in of)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -119,7 +126,7 @@ class BareLoop:
 
     def state(self) -> dict[str, Any]:
         """Which partitions the group has given to it."""
-        return {"owned": sorted(place.partition for place in self._consumer.assignment()), "of": PARTITIONS}
+        return {"owned": sorted(self._owned)}
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds of the process so far."""

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from common import quiet_collector
 from kafka_places import make_app, settings_of
 from programs import arguments, serve
 
@@ -108,7 +107,6 @@ async def main(app: str, servers: str, settings: dict[str, Any]) -> None:
         handler.setLevel(logging.ERROR)
     worker = KafkaWorker(make_app(app), settings_of(app, servers, **settings))
     await worker.start()
-    quiet_collector()
     served = Served(worker, times)
     answers = {"cpu": served.cpu, "state": served.state, "times": served.times, "profile": served.profile}
     serving = asyncio.ensure_future(asyncio.to_thread(serve, answers))

@@ -174,7 +174,7 @@ class Partition:
 
     def aborted(self) -> list[int]:
         """Nothing since the last commit has happened; gives the executions that are no longer wanted."""
-        unwanted = list(self._tokens)
+        unwanted = self._unwanted()
         self._under_way = None
         self._growing = Batch()
         self._residents.clear()
@@ -188,9 +188,14 @@ class Partition:
 
     def close(self) -> list[int]:
         """The partition goes to another owner; gives the executions that are no longer wanted."""
-        unwanted = list(self._tokens)
+        unwanted = self._unwanted()
         self._tokens.clear()
         return unwanted
+
+    def _unwanted(self) -> list[int]:
+        """All executions in progress, those too that a decision has cancelled which nobody was told of."""
+        cancelled = [] if self._under_way is None else self._under_way.cancels
+        return [*self._tokens, *cancelled, *self._growing.cancels]
 
     def plans_changed(self, now_ms: int) -> None:
         """Blueprints or implementations were added: runs that were parked may go on."""

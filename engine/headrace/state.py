@@ -264,7 +264,7 @@ class RunState:
 
     def active_work(self) -> Iterator[tuple[str, int]]:
         """The nodes and items that their owner has to drive: those that are scheduled or running."""
-        for node_id, node in self.nodes.items():
+        for node_id, node in self.by_id():
             if node.status in ACTIVE:
                 yield node_id, NO_ITEM
             for index, item in enumerate(node.batch.items if node.batch is not None else ()):

@@ -82,6 +82,7 @@ class LogCarrier(Carrier):
     """Carries the partitions that are given to one worker."""
 
     delivers = False
+    logs_first = True
 
     def __init__(self, store: KeyValueStore, logs: JobLogs, limits: Limits, undo: Countdown) -> None:
         self.partitions = logs.partitions
@@ -93,6 +94,7 @@ class LogCarrier(Carrier):
         # By partition that is owned, the job that was polled last.
         self._polled: dict[int, bytes] = {}
         self._own: set[bytes] = set()
+        self._undone = 0
         self._told: list[Callable[[], None]] = []
 
     # What the group does.
@@ -128,8 +130,11 @@ class LogCarrier(Carrier):
     def poll(self, limit: int) -> Sequence[Job]:
         found = [(number, key, record) for number in self._polled for key, record in self._scan(number, limit)][:limit]
         told, self._told = self._told, []
+        undone = self._undone
         for tell in told:
             tell()
+        if self._undone != undone:
+            return ()
         jobs: list[Job] = []
         for number, key, record in found:
             if number in self._polled and key > self._polled[number]:
@@ -137,7 +142,7 @@ class LogCarrier(Carrier):
                 own = record in self._own
                 self._own.discard(record)
                 command = None if own else decode_command(record, value_bytes_max=self._limits.value_bytes_max)
-                jobs.append(Job(command, key))
+                jobs.append(Job(command, key, number))
         return jobs
 
     def _scan(self, number: int, limit: int) -> list[tuple[bytes, bytes]]:
@@ -148,6 +153,7 @@ class LogCarrier(Carrier):
         if self._undo.reached():
             self._polled = dict.fromkeys(self._polled, b"")
             self._own.clear()
+            self._undone += 1
             raise CommitUndone
         writer = BatchWriter(self._rejections)
         own: list[bytes] = []
@@ -158,7 +164,7 @@ class LogCarrier(Carrier):
             own += [record for _, record in jobs]
             writer.puts += [*jobs, *(self._logs.entry(command) for command in batch.publish)]
         for key in taken:
-            assert any(key.startswith(prefix_of(number)) for number in self._polled), "a job of another worker is called done"
+            assert any(map(key.startswith, map(prefix_of, self._polled))), "a job of another worker is called done"
         self._store.write(writer.puts, [*writer.deletes, *taken], writer.ranges)
         self._own.update(own)
 

@@ -13,6 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.broker.fixtures import app_name, broker
+
+__all__ = ["app_name", "broker", "example", "examples", "project", "shell", "url"]
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

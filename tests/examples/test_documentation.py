@@ -19,6 +19,7 @@ from headrace import Flow, events, validation, validation_graph
 
 if TYPE_CHECKING:
     from conftest import Shell
+    from tests.broker.fixtures import AppName
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["docs/writing-flows.md"]
@@ -74,8 +75,8 @@ def test_the_commands_of_the_readme_do_what_it_says(shell: Shell) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     ((_, program),) = blocks_of(ROOT / "README.md")
     (shell.folder / "order.py").write_text(program, encoding="utf-8")
-    (block,) = (found[1] for found in COMMANDS.finditer(text) if "headrace worker" in found[1])
-    worker_command, *commands = (shlex.split(line, comments=True)[1:] for line in block.splitlines())
+    on_one_machine, _ = (found[1] for found in COMMANDS.finditer(text) if "headrace worker" in found[1])
+    worker_command, *commands = (shlex.split(line, comments=True)[1:] for line in on_one_machine.splitlines())
     worker = shell.begin(*worker_command)
     assert worker.stdout.readline().startswith("ready")
 
@@ -84,6 +85,31 @@ def test_the_commands_of_the_readme_do_what_it_says(shell: Shell) -> None:
     assert list(printed) == ["start", "status", "signal", "result"]
     assert "approval" in printed["status"]
     assert "shipped for 400" in printed["result"]
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=30)
+    assert worker.returncode == 0
+
+
+@pytest.mark.broker
+def test_the_commands_of_the_readme_for_kafka_do_what_it_says(shell: Shell, broker: str, app_name: AppName) -> None:
+    """The other block, on the broker of the tests, under a name that nobody else uses."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((_, program),) = blocks_of(ROOT / "README.md")
+    _, on_kafka = (found[1] for found in COMMANDS.finditer(text) if "headrace worker" in found[1])
+    name = app_name("order").replace("-", "_")
+    (shell.folder / f"{name}.py").write_text(program, encoding="utf-8")
+    lines = [shlex.split(line.replace("order.py", f"{name}.py"), comments=True) for line in on_kafka.splitlines()]
+    assert lines[2] == ["export", "HEADRACE_URL=kafka://127.0.0.1:9092", "HEADRACE_APP=order"]
+    shell.env |= {"HEADRACE_URL": f"kafka://{broker}", "HEADRACE_APP": name}
+    worker_command, *commands = (line[1:] for line in lines[3:])
+    worker = shell.begin(*worker_command)
+    assert worker.stdout.readline().startswith("ready")
+
+    printed = {command[0]: shell.headrace(*command) for command in commands}
+
+    assert list(printed) == ["start", "status"]
+    assert "started" in printed["start"]
+    assert "approval" in printed["status"]
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=30)
     assert worker.returncode == 0

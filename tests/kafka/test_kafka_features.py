@@ -22,12 +22,14 @@ from headrace import App, Context, Flow
 from headrace import commands as c
 from headrace.adapter import Client
 from headrace.errors import DefinitionError, StoreError
+from headrace.events import RunStarted
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy
 from headrace_adapters.kafka.client import KafkaClient, connect_client
 from headrace_adapters.kafka.clients import ConfluentClients
 from headrace_adapters.kafka.connection import admin, open_admin, open_producer, plain_producer
 from headrace_adapters.kafka.settings import kafka_settings
 from headrace_adapters.kafka.worker import KafkaWorker
+from headrace_topics.events_record import decode_events
 from headrace_topics.jobs_record import encode_command
 from headrace_topics.partitioning import partition_of
 
@@ -423,8 +425,8 @@ async def test_a_start_that_comes_ten_times_is_one_run(place: Place) -> None:
 
     assert executed == ["r"]
     assert [record.key for record in log.of("results")] == [b"r"]
-    types = [event["type"] for record in log.of("events") for decision in orjson.loads(record.value or b"")["decisions"] for event in decision["events"]]
-    assert types.count("runStarted") == 1
+    histories = [decode_events(record.value or b"") for record in log.of("events")]
+    assert sum(isinstance(event, RunStarted) for events in histories for _, _, event in events) == 1
 
 
 async def test_records_without_a_key_or_on_a_wrong_partition_are_as_good_as_others(place: Place) -> None:

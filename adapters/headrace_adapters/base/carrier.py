@@ -31,18 +31,20 @@ from headrace.ports import RunReader
 class Job(NamedTuple):
     """One command from the job log. *position* is the carrier's own name for it, given back when it is taken.
 
-    *command* is None where a record asks for nothing, and only has to be passed.
+    *command* is None where a record asks for nothing, and only has to be passed. *partition* is where it stood; carriers
+    whose partitions come and go say it, so that no job of a partition which is gone is given back as taken.
     """
 
     command: Command | None
     position: bytes
+    partition: int | None = None
 
 
 class CommitUndone(Exception):
     """Raised by :meth:`Carrier.commit` when nothing of the batches has happened and the worker can go on.
 
-    Every job that was polled since the last commit will be polled again. Where that happens within a poll, because
-    partitions are handed over in it, the jobs that this poll gives are among them.
+    Every job that was polled since the last commit will be polled again, in the order in which they were. Where that
+    happens within a poll, because partitions are handed over in it, that poll gives none.
     """
 
 

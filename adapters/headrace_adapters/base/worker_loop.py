@@ -29,7 +29,7 @@ from headrace.execution import Execution, Outcome
 from headrace.limits import Limits
 from headrace.partition import Partition
 from headrace.plans import Plans
-from headrace_adapters.base.carrier import Carrier, CommitUndone
+from headrace_adapters.base.carrier import Carrier, CommitUndone, Job
 from headrace_adapters.base.intake import AnswerCallback, Intake
 
 BatchCallback = Callable[[Batch], None]
@@ -88,8 +88,8 @@ class WorkerLoop:
         # Records carry request ids of their senders' choice, so those of this loop begin with a name that nobody else has.
         self._name = token_hex(8)
         self._request_numbers = count(1)
-        # What was taken since the last commit: the partitions and positions of jobs, and commands of clients.
-        self._taken: list[tuple[int | None, bytes]] = []
+        # What was taken since the last commit: jobs, and commands of clients.
+        self._taken: list[Job] = []
         self._asked: list[Command] = []
         self._undone = 0
         self._on_commit: list[BatchCallback] = []
@@ -178,7 +178,7 @@ class WorkerLoop:
             if partition is not None:
                 self._executor.cancel(partition.close())
         # Their jobs were taken into a state that is forgotten: no later commit may call them done.
-        self._taken = [(number, position) for number, position in self._taken if number not in numbers]
+        self._taken = [job for job in self._taken if job.partition not in numbers]
 
     def plans_changed(self) -> None:
         """Blueprints were added: runs that were parked may go on, and so may timers that were held."""
@@ -298,25 +298,20 @@ class WorkerLoop:
             taken += 1
         undone = self._undone
         jobs = self._carrier.poll(max(0, room - taken))
-        if self._undone != undone:
-            # Partitions went away in this poll, and the commit for that was undone: these jobs are polled again too.
-            return True
+        assert not jobs or self._undone == undone, "jobs came from behind those of a commit that was just undone"
         for job in jobs:
-            number = None
             if job.command is not None:
-                number = self._receive(job.command, now_ms)
+                self._receive(job.command, now_ms)
                 # A run whose first nodes begin at once is committed with their outcomes, unless somebody waits for it.
                 self._urgent |= not (self._carrier.logs_first and _may_wait(job.command))
-            self._taken.append((number, job.position))
+            self._taken.append(job)
             taken += 1
         if self._taken and self._begun_ms is None:
             self._begun_ms = now_ms
         return taken > 0
 
-    def _receive(self, command: Command, now_ms: int) -> int:
-        number = self._carrier.partition_of(command.run_id)
-        self.partitions[number].receive(command, now_ms)
-        return number
+    def _receive(self, command: Command, now_ms: int) -> None:
+        self.partitions[self._carrier.partition_of(command.run_id)].receive(command, now_ms)
 
     def _begin(self, now_ms: int) -> bool:
         executions: list[Execution] = []
@@ -353,7 +348,7 @@ class WorkerLoop:
         if not batches and not self._taken:
             self._asked = []
             return False
-        taken = [position for _, position in self._taken]
+        taken = [job.position for job in self._taken]
         self._taken = []
         try:
             self._carrier.commit(batches, taken, now_ms)

@@ -12,6 +12,7 @@ import typer
 
 from headrace.adapter import RunResult
 from headrace.app import App, Handle
+from headrace_adapters.cli.collector import settle_collector
 from headrace_adapters.cli.exit_codes import CliError, ExitCode
 from headrace_adapters.cli.inputs import read_json, read_object
 from headrace_adapters.cli.loading import load_app, load_flow_id
@@ -149,6 +150,7 @@ def worker(
     with Output(as_json, debug) as output:
         settings = _settings(url, grace, slots, threads_max, processes_max, standby=standby, instance=instance, state=state)
         app = load_app(target)
+        settle_collector()
         worker_logs(debug=debug)
         asyncio.run(_work(output, app, settings))
 

@@ -109,6 +109,7 @@ class KafkaCarrier(Carrier):
         self._beginning: dict[int, int] = {}
         self._joined = False
         self._undone = 0
+        self._fencings = 0
         self._reads_again = False
         self._restored: list[Restored] = []
         self._glance_s = GLANCE_S
@@ -197,6 +198,9 @@ class KafkaCarrier(Carrier):
             raise CommitUndone(str(error)) from None
         except InDoubt as error:
             self._watcher.counted("in_doubt")
+            for _ in range(self._writer.fencings - self._fencings):
+                self._watcher.counted("fenced")
+            self._fencings = self._writer.fencings
             self._restore_all()
             raise CommitUndone(str(error)) from None
         self._undone = 0

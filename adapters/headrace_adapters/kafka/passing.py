@@ -13,6 +13,8 @@ _PASSING = frozenset(
     (
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._MAX_POLL_EXCEEDED,
+        # The admin client's way of saying that a partition has no leader.
+        KafkaError._NOENT,
         KafkaError._PARTITION_EOF,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,

@@ -15,7 +15,7 @@ class Watcher(Protocol):
         ...
 
     def counted(self, what: str) -> None:
-        """One of: ``moved``, ``dead_letter``, ``undone``, ``in_doubt``."""
+        """One of: ``moved``, ``dead_letter``, ``undone``, ``in_doubt``, ``fenced``."""
         ...
 
     def restoring(self, number: int, records: int, remaining: int) -> None:

@@ -7,6 +7,7 @@ __all__ = ["KafkaWorker"]
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from headrace.adapter import Client, Worker
 from headrace.app import App
@@ -52,7 +53,18 @@ class KafkaWorker(Worker):
 
     async def start(self) -> Client:
         """Check the topics, take a slot, and join the group; partitions come as the group gives them."""
-        layout = await asyncio.to_thread(self._prepare)
+        with ExitStack() as opened:
+            layout = await asyncio.to_thread(self._prepare, opened)
+            thread, owner = self._put_together(layout)
+            # Whoever is told of this worker by the group may ask it at once.
+            self._http.start(owner, self.metrics.text)
+            opened.pop_all()
+        self._thread = thread
+        thread.start()
+        return self._client
+
+    def _put_together(self, layout: TopicLayout) -> tuple[LoopThread, OwnerService]:
+        """Everything that needs what was prepared; nothing of it runs yet."""
         settings, slot = self._settings, self._slot
         self._executor = Executor(
             self._app.registry,
@@ -86,31 +98,26 @@ class KafkaWorker(Worker):
         )
         owner = OwnerService(self._loop, self._carrier, self._plans, self._clock, restoring=lambda: self._carrier.restoring)
         closers = [lambda: self._executor.close(0.5), self._close_carrier, owner.close, self._http.stop]
-        self._thread = LoopThread(self._loop, closers, self._tell_end)
         self._client = KafkaClient(self._clients, settings, layout, self._clock, is_joining=self._is_joining)
-        # Whoever is told of this worker by the group may ask it at once.
-        self._http.start(owner, self.metrics.text)
-        self._thread.start()
-        return self._client
+        return LoopThread(self._loop, closers, self._tell_end), owner
 
     def _is_joining(self) -> bool:
         """Whether it works and has not been given a partition yet."""
         return self._thread is not None and self._thread.works and not self._loop.partitions
 
-    def _prepare(self) -> TopicLayout:
-        """Everything that waits for the brokers or the disk before there is a loop."""
+    def _prepare(self, opened: ExitStack) -> TopicLayout:
+        """Everything that waits for the brokers or the disk before there is a loop; *opened* closes it where that fails."""
         settings = self._settings
         layout = ensure(open_admin(admin(settings)), settings)
         self._slot: Slot = take_slot(settings.state / settings.app, settings.instance)
-        try:
-            self._http = HttpServer(settings.http_host, settings.http_port, settings.http_token)
-            self._plans = Plans(self._app.registry)
-            self._blueprints = BlueprintLog(self._clients, settings, layout, self._plans)
-            self._blueprints.read_to_end()
-            self._blueprints.publish(self._app.blueprints)
-        except BaseException:
-            self._slot.store.close()
-            raise
+        opened.callback(self._slot.store.close)
+        self._http = HttpServer(settings.http_host, settings.http_port, settings.http_token)
+        opened.callback(self._http.stop)
+        self._plans = Plans(self._app.registry)
+        self._blueprints = BlueprintLog(self._clients, settings, layout, self._plans)
+        opened.callback(self._blueprints.close)
+        self._blueprints.read_to_end()
+        self._blueprints.publish(self._app.blueprints)
         return layout
 
     def _close_carrier(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -253,6 +254,22 @@ def test_an_abort_names_the_executions_that_are_no_longer_wanted(driver: Driver)
     assert driver.partition.aborted() == [execution.token]
     driver.partition.finished(execution.token, Succeeded(b"1"), NOW)
     assert driver.partition.take() is None
+
+
+@pytest.mark.parametrize("take", [False, True])
+@pytest.mark.parametrize("end", [Partition.aborted, Partition.close])
+def test_an_execution_whose_cancellation_was_not_told_is_no_longer_wanted_either(
+    driver: Driver, end: Callable[[Partition], list[int]], *, take: bool
+) -> None:
+    driver.start("chain")
+    driver.commit()
+    (execution,) = driver.partition.begin(1, NOW)
+    driver.commit()
+    driver.partition.receive(c.Cancel("r"), NOW)
+    if take:
+        assert driver.partition.take() is not None
+
+    assert end(driver.partition) == [execution.token]
 
 
 def test_the_next_owner_takes_up_what_ran_and_what_was_scheduled(driver: Driver) -> None:
