@@ -52,7 +52,7 @@ _NO_PLAN = Plan(Blueprint(id="", nodes=(), edges=()))
 class Partition:
     """The runs of one partition. *tokens* gives numbers that are unique among the partitions of a worker.
 
-    *starts_are_durable*: commands are read from a log that has them for good, so the first nodes of a run depend on nothing
+    *durable_starts*: commands are read from a log that has them for good, so the first nodes of a run depend on nothing
     that is not durable yet, and may begin before the run is committed.
     """
 
@@ -63,11 +63,10 @@ class Partition:
         plans: Plans,
         limits: Limits,
         tokens: Iterator[int],
-        *,
-        starts_are_durable: bool = False,
+        durable_starts: bool = False,
     ) -> None:
         self.number = number
-        self._starts_are_durable = starts_are_durable
+        self._durable_starts = durable_starts
         self._reader = reader
         self._plans = plans
         self._limits = limits
@@ -354,7 +353,7 @@ class Partition:
         for node_id, item in turn.ready:
             batch.ready.append((run_id, node_id, item))
             node = turn.plan.nodes.get(node_id)
-            if node is not None and (node.run_ahead or (first_seq == 1 and self._starts_are_durable)):
+            if node is not None and (node.run_ahead or (first_seq == 1 and self._durable_starts)):
                 # It need not wait until what it depends on is durable, or that is so; its job is written all the same.
                 self._ready.append((run_id, node_id, item))
         for due_ms, node_id, item in turn.timers:

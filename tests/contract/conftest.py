@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.contract.fixtures import _quiet_nodes, backend, place, pytest_generate_tests
+from tests.contract.fixtures import _quiet_nodes, app_name, backend, broker, place, pytest_generate_tests
 
-__all__ = ["_quiet_nodes", "backend", "place", "pytest_generate_tests"]
+__all__ = ["_quiet_nodes", "app_name", "backend", "broker", "place", "pytest_generate_tests"]

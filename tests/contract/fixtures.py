@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+__all__ = ["_quiet_nodes", "app_name", "backend", "broker", "place", "pytest_generate_tests"]
+
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.broker.fixtures import app_name, broker
 from tests.contract.places import PLACES, Place
 from tests.scenarios.backends import BACKENDS, Backend
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for fixture, known in (("place", PLACES), ("backend", BACKENDS)):
-        if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, metafunc.config.getoption("adapter") or list(known), indirect=True)
+    wanted = metafunc.config.getoption("adapter")
+    if "place" in metafunc.fixturenames:
+        file = metafunc.module.__name__.rpartition(".")[2]
+        names = wanted or [name for name, kind in PLACES.items() if kind.files is None or file in kind.files]
+        places = [pytest.param(name, marks=PLACES[name].marks) for name in names]
+        metafunc.parametrize("place", places, indirect=True)
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", wanted or list(BACKENDS), indirect=True)
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return PLACES[request.param](tmp_path)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    kind = PLACES[request.param]
+    opened = kind(tmp_path, *(request.getfixturevalue(name) for name in kind.fixtures))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

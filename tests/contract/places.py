@@ -5,17 +5,39 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from headrace.adapter import Adapter, Client, Worker
 from headrace.app import App
-from headrace_adapters import embedded
+from headrace_adapters import embedded, kafka
+from headrace_adapters.kafka.connection import admin, open_admin
+from headrace_adapters.kafka.settings import kafka_settings
 from headrace_adapters.memory import MemoryStore
 from headrace_adapters.memory.adapter import MemoryAdapter
 
 
 class Place:
     """Where records stay while apps, workers and clients come and go."""
+
+    fixtures: ClassVar[tuple[str, ...]] = ()
+    """What it needs beside a folder, by the names of fixtures."""
+
+    marks: ClassVar[tuple[pytest.MarkDecorator, ...]] = ()
+    """Of each test on it."""
+
+    files: ClassVar[frozenset[str] | None] = None
+    """Where every test costs seconds, the files whose tests run on it unless ``--adapter`` asks for all."""
+
+    has_many_workers: ClassVar[bool] = False
+    """Whether several workers share what is here; else one has it, and a second one is refused."""
+
+    wait_for_nobody_s: ClassVar[float] = 5
+    """A time for which a client is told to wait for a result while nobody works; where it knows that, it does not."""
+
+    starts_s: ClassVar[float] = 2.5
+    """What 3 000 starts, one after the other, take at most while nobody works."""
 
     def adapter(self, app: App, **settings: Any) -> Adapter:
         """The adapter for an app, on the records of this place."""
@@ -52,6 +74,9 @@ class Place:
             await worker.stop(0)
             await client.close()
 
+    def close(self) -> None:
+        """Let go of everything that the test has left."""
+
 
 class MemoryPlace(Place):
     """One store. Whoever asks while a worker works there gets the adapter that has it, as from one URL."""
@@ -80,4 +105,35 @@ class EmbeddedPlace(Place):
         return embedded.open_adapter(app, f"embedded:{self.folder}", {"sync": False, **settings})
 
 
-PLACES: dict[str, Callable[[Path], Place]] = {"memory": MemoryPlace, "embedded": EmbeddedPlace}
+class KafkaPlace(Place):
+    """The topics of an app of its own, on a broker that others use too."""
+
+    fixtures = ("broker", "app_name")
+    marks = (pytest.mark.broker,)
+    files = frozenset(("test_client_contract", "test_worker_contract"))
+    has_many_workers = True
+    # A worker may come at any moment, so a client waits as long as it is told to.
+    wait_for_nobody_s = 0.2
+    # Each is acknowledged by a broker before the next one.
+    starts_s = 15.0
+
+    def __init__(self, folder: Path, broker: str, app_name: Callable[[str], str]) -> None:
+        self._folder = folder
+        self._url = f"kafka://{broker}"
+        self._name = app_name("contract")
+        self._usual = {"partitions": 2, "state": folder / "state", "heartbeat_ms": 200}
+
+    def adapter(self, app: App, **settings: Any) -> Adapter:
+        # Whatever a test calls its app: on a broker that is shared its topics need names of their own.
+        app.name = self._name
+        return kafka.open_adapter(app, self._url, {**self._usual, **settings})
+
+    def close(self) -> None:
+        """Topics cost a broker files and memory, and tests make thousands."""
+        client = open_admin(admin(kafka_settings(self._name, self._url, {})))
+        topics = [name for name in client.list_topics(timeout=30).topics if name.startswith(f"{self._name}.")]
+        for future in client.delete_topics(topics).values() if topics else ():
+            future.result(30)
+
+
+PLACES: dict[str, type[Place]] = {"memory": MemoryPlace, "embedded": EmbeddedPlace, "kafka": KafkaPlace}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AppName", "MakeLoad", "MakeWorkers", "Say", "after_some", "finish", "now_ms", "recovery_s"]
+__all__ = ["AppName", "MakeLoad", "MakeWorkers", "Say", "after_some", "finish", "now_ms", "recovery_s", "settled"]
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from tests.kafka.checker import Checked, check
 from tests.kafka.load import Load
 from tests.kafka.stores import check_stores
 from tests.kafka.topic_log import TopicLog, read_log
-from tests.kafka.workers import Workers
+from tests.kafka.workers import Workers, beats
 
 AppName = Callable[[str], str]
 MakeWorkers = Callable[..., Workers]
@@ -45,9 +45,20 @@ def after_some(load: Load, part: float) -> Callable[[], bool]:
     return lambda: len(load.ended) >= enough
 
 
+def settled(workers: Workers) -> TopicLog:
+    """The topics, once every record of the jobs is taken: those that change nothing too, such as a second start."""
+    for _ in beats():
+        log = read_log(workers.servers, workers.app)
+        if all(record.offset < log.committed[record.partition] for record in log.of("jobs")):
+            return log
+    left = [str(record) for record in log.of("jobs") if record.offset >= log.committed[record.partition]]
+    raise AssertionError(f"these are not taken: {left[:20]}")
+
+
 def finish(workers: Workers, load: Load, say: Say, what: str, faults_ms: Sequence[float] = ()) -> Checked:
     """Let everything come to its end, and check what the topics, the disks and the nodes themselves say."""
     load.finish()
+    settled(workers)
     workers.stop()
     log = read_log(workers.servers, workers.app)
     found = check(log, load.expected, executions=workers.executions())

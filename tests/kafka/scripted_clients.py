@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 
 
 def failure(code: int, **flags: bool) -> KafkaException:
@@ -262,6 +262,7 @@ class ScriptedAdmin(Scripted):
         self.starts: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.ends: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.members: list[Any] = []
+        self.group_state = ConsumerGroupState.STABLE
         self.hangs = False
         self._open: list[Callable[[], None]] = []
 
@@ -315,7 +316,10 @@ class ScriptedAdmin(Scripted):
 
     def describe_consumer_groups(self, groups: Sequence[str], **options: Any) -> dict[str, Future[Any]]:
         self.calls.append(("describe_consumer_groups", *groups))
-        return {groups[0]: self._future("describe_consumer_groups", lambda: SimpleNamespace(members=list(self.members)))}
+        return {groups[0]: self._future("describe_consumer_groups", self._described)}
+
+    def _described(self) -> Any:
+        return SimpleNamespace(members=list(self.members), state=self.group_state)
 
     def has_member(self, name: str, *numbers: int, topic: str = "app.jobs") -> None:
         """One more member of the group, with these partitions."""

@@ -19,7 +19,7 @@ from tests.contract.job_logs import Countdown, JobLogs, LogCarrier
 from tests.scenarios.backends import Backend
 
 from .flows import Case
-from .watched_world import SETTLE_STEPS_MAX, Pace, PacedExecutor, WatchedScript, WatchedWorld
+from .watched_world import SETTLE_STEPS_MAX, Pace, PacedExecutor, WatchedScript, WatchedWorld, check_executions
 
 WORKERS = 2
 
@@ -39,7 +39,7 @@ class GroupWorld(WatchedWorld):
         assert isinstance(backend.store, MemoryStore)
         self.logs = JobLogs(backend.store, pace.partitions)
         self._undo = Countdown()
-        self._answers: dict[str, Answer] = {}
+        self.answers: dict[str, Answer] = {}
         self._requests = count(1)
         super().__init__(backend, case, pace, script)
 
@@ -86,20 +86,25 @@ class GroupWorld(WatchedWorld):
         self.logs.append(jobs)
 
     def submit(self, command: Command) -> Answer:
-        assert not isinstance(command, EngineCommand)
-        request_id = f"q{next(self._requests)}"
-        self.logs.append([command._replace(request_id=request_id)])
+        request_id = self.send(command)
         for _ in range(1_000):
-            if request_id in self._answers:
-                return self._answers.pop(request_id)
+            if request_id in self.answers:
+                return self.answers[request_id]
             self.spread()
             self.step()
         raise AssertionError(f"{command} was not answered")
 
+    def send(self, command: Command) -> str:
+        """Put a command into the log; gives the name under which it is answered."""
+        assert not isinstance(command, EngineCommand)
+        request_id = f"q{next(self._requests)}"
+        self.logs.append([command._replace(request_id=request_id)])
+        return request_id
+
     def _committed(self, batch: Batch) -> None:
         super()._committed(batch)
         for reply in batch.replies:
-            self._answers[reply.request_id] = Answer(reply.outcome, reply.reason)
+            self.answers[reply.request_id] = Answer(reply.outcome, reply.reason)
 
     def undo(self, which: int) -> None:
         self._undo.left = which
@@ -123,6 +128,8 @@ class GroupWorld(WatchedWorld):
                 worker.loop.commit_begun()
             full = [worker.executor.in_progress >= self.pace.slots for worker in self.workers]
             if not self.logs and all(worker.loop.idle or full[n] for n, worker in enumerate(self.workers)):
+                for worker in self.workers:
+                    check_executions(worker.loop, worker.executor)
                 self._check_families()
                 self._check_indexes()
                 return

@@ -162,7 +162,7 @@ DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "crash": lambda operator, _: operator._world.replace_worker(),
     "die before": _die,
     "die after": _die,
-    "undo": lambda operator, step: operator._world.undo(1 + step.how),
+    "undo": lambda operator, step: operator._world.undo(1 + step.how // 3),
     "jobs": _jobs,
     "park": _park,
     "move": _move,

@@ -89,6 +89,11 @@ class PacedExecutor(ScriptedExecutor):
         return given
 
 
+def check_executions(loop: WorkerLoop, executor: PacedExecutor) -> None:
+    """At rest, nothing is executed that nobody wants: it would take the place of others for ever."""
+    assert executor.in_progress == sum(partition.executing for partition in loop.partitions.values())
+
+
 class WatchedChecks(Checks):
     """Tells *note* of every event, once what holds of any run was checked."""
 
@@ -196,6 +201,7 @@ class WatchedWorld(World):
                 continue
             self.loop.commit_begun()
             if self.loop.idle or self.executor.in_progress >= self.pace.slots:
+                check_executions(self.loop, self.executor)
                 self._check_families()
                 self._check_indexes()
                 return

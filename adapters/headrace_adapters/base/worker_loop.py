@@ -150,14 +150,8 @@ class WorkerLoop:
         assert number not in self.partitions, f"partition {number} is this worker's already"
         every = self._carrier.partitions
         tokens = self._tokens.setdefault(number, count(number + every, every))
-        partition = Partition(
-            number,
-            self._carrier.reader(number),
-            self._plans,
-            self._limits,
-            tokens,
-            starts_are_durable=self._carrier.logs_first,
-        )
+        reader = self._carrier.reader(number)
+        partition = Partition(number, reader, self._plans, self._limits, tokens, self._carrier.logs_first)
         partition.open()
         self.partitions[number] = partition
         self._begin_anew(partition)

@@ -79,8 +79,6 @@ class BlueprintLog:
             except KafkaException as error:
                 if not passes(error.args[0]) or time.monotonic() > deadline_s:
                     raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error
-                # A client that has met an outage may never find the new leader; a new one asks around.
-                self._admin = self._clients.admin(admin(self._settings))
                 time.sleep(ASK_AGAIN_S)
             else:
                 return end

@@ -59,6 +59,9 @@ _TUNED: Mapping[str, Any] = {
     # A broker that comes back is found within a second; the default lets a worker wait for ten.
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1_000,
+    # How long a client keeps to a coordinator and to leaders that it once found. By default it asks those for 15 minutes
+    # that a broker which came back no longer is, and calls hang so long: sending offsets to a transaction without an end.
+    "metadata.max.age.ms": 2_000,
 }
 _TUNED_CONSUMER: Mapping[str, Any] = {
     # New and sought partitions join the next fetch, so a fetch that waits is short.

@@ -29,7 +29,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaE
 from confluent_kafka.admin import OffsetSpec
 
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress
-from headrace_adapters.kafka.clients import Admin, Clients
+from headrace_adapters.kafka.clients import Admin, Clients, Consumer
 from headrace_adapters.kafka.connection import admin, reader, transactional_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.passing import passes
@@ -53,9 +53,6 @@ AGAIN_S = 0.05
 # How often progress is told, and when a restore that does not move asks again how far it has to go.
 TOLD_S = 2.0
 STALLED_S = 30.0
-
-# How often the client that asks them is replaced while they do not answer.
-RENEWED_S = 1.0
 
 OFFSETS, FENCING, ENDS, READING, WARM = "offsets", "fencing", "ends", "reading", "warm"
 
@@ -113,8 +110,7 @@ class Restorer:
         self._transactional_id = transactional_id
         self._told = told
         self._admin: Admin = clients.admin(admin(settings))
-        self._admin_s = 0.0
-        self._reader = clients.consumer(reader(settings))
+        self._made: Consumer | None = None
         self._tasks: dict[int, _Task] = {}
 
     @property
@@ -126,6 +122,14 @@ class Restorer:
     def warm(self) -> set[int]:
         """The partitions that are kept warm."""
         return {number for number, task in self._tasks.items() if task.state == WARM}
+
+    @property
+    def _reader(self) -> Consumer:
+        # Made when it is first needed, because librdkafka looks for the leaders of what is new to a consumer at once while
+        # that connects, and within a second later on.
+        if self._made is None:
+            self._made = self._clients.consumer(reader(self._settings))
+        return self._made
 
     def add(self, number: int) -> None:
         """The partition is assigned: bring it up to date."""
@@ -172,7 +176,8 @@ class Restorer:
     def close(self) -> None:
         """Let go of the clients."""
         self._tasks.clear()
-        self._reader.close()
+        if self._made is not None:
+            self._made.close()
 
     # From where the jobs are read.
 
@@ -377,17 +382,6 @@ class Restorer:
             return
         task.again_s = time.monotonic() + AGAIN_S
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
-        self._renew_admin()
-
-    def _renew_admin(self) -> None:
-        """A client that has met an outage may go on asking those who do not answer any more; a new one asks around."""
-        now_s = time.monotonic()
-        if now_s - self._admin_s > RENEWED_S:
-            self._admin_s = now_s
-            self._admin = self._clients.admin(admin(self._settings))
-            # What the old one was asked ends with it.
-            for task in self._tasks.values():
-                task.asked, task.asked_ends, task.asked_starts = None, {}, {}
 
 
 def _by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[Any]]:

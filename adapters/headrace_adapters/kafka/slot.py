@@ -2,6 +2,7 @@
 
     <state>/<app>/slot-0/store     RocksDB: the committed state of the partitions that this worker has, or had
     <state>/<app>/slot-0/slot.json {"id": ...}
+    <state>/<app>/slot-a/port      the HTTP port of the last worker, where slots have names
 
 A worker takes the first slot that nobody holds, so a worker that starts again gets the one of its predecessor: its warm
 store, and its transactional id, under which the broker aborts at once what the predecessor left open. With *instance* the
@@ -31,6 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 SLOTS_MAX = 1_000
 STORE = "store"
 IDENTITY = "slot.json"
+PORT = "port"
 
 # Written by a worker that found its store damaged while it worked, for the next one that takes the slot.
 DAMAGED = "damaged"
@@ -46,6 +48,18 @@ class Slot(NamedTuple):
     def report_damage(self) -> None:
         """Have the store put aside when the slot is taken the next time."""
         (self.folder / DAMAGED).touch()
+
+    @property
+    def port(self) -> int:
+        """The port that was kept last; 0 where none is known."""
+        with contextlib.suppress(OSError, ValueError):
+            port = int((self.folder / PORT).read_text())
+            return port if 0 < port < 65_536 else 0
+        return 0
+
+    def keep_port(self, port: int) -> None:
+        """Remember the HTTP port for the next worker that takes the slot."""
+        (self.folder / PORT).write_text(str(port))
 
 
 def take_slot(folder: Path, instance: str | None) -> Slot:

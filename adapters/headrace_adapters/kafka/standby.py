@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from hashlib import blake2b
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaException
 
 from headrace_adapters.kafka.clients import Admin
 
@@ -64,10 +64,14 @@ class Standby:
             return None
         asked_now, self._asked = self._asked, None
         try:
-            members = asked_now.result().members
+            group = asked_now.result()
         except KafkaException as error:
             _LOGGER.warning("it is not known who has which partition, so copies stay as they are: %s", error.args[0].str())
             return None
+        if group.state != ConsumerGroupState.STABLE:
+            # While partitions are shared out some have no owner, and are about to have one.
+            return None
+        members = group.members
         owners = {
             place.partition: known.member_id
             for known in members

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["KafkaWorker"]
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -27,6 +28,8 @@ from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.slot import Slot, take_slot
 from headrace_adapters.kafka.topic_layout import TopicLayout, ensure
 from headrace_adapters.metrics import WorkerMetrics
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def now_ms() -> int:
@@ -111,7 +114,7 @@ class KafkaWorker(Worker):
         layout = ensure(open_admin(admin(settings)), settings)
         self._slot: Slot = take_slot(settings.state / settings.app, settings.instance)
         opened.callback(self._slot.store.close)
-        self._http = HttpServer(settings.http_host, settings.http_port, settings.http_token)
+        self._http = self._bind_http()
         opened.callback(self._http.stop)
         self._plans = Plans(self._app.registry)
         self._blueprints = BlueprintLog(self._clients, settings, layout, self._plans)
@@ -119,6 +122,22 @@ class KafkaWorker(Worker):
         self._blueprints.read_to_end()
         self._blueprints.publish(self._app.blueprints)
         return layout
+
+    def _bind_http(self) -> HttpServer:
+        """With a named instance at the port of the last one: in the classic protocol a group goes on telling its address."""
+        settings, slot = self._settings, self._slot
+        if settings.instance is None or settings.http_port:
+            return HttpServer(settings.http_host, settings.http_port, settings.http_token)
+        try:
+            server = HttpServer(settings.http_host, slot.port, settings.http_token)
+        except StoreError as error:
+            _LOGGER.warning("clients may look for this worker where it was before: %s; set 'http_port'", error)
+            server = HttpServer(settings.http_host, 0, settings.http_token)
+        try:
+            slot.keep_port(server.port)
+        except OSError as error:
+            _LOGGER.warning("the next worker in %s will be at another port: %s", slot.folder, error)
+        return server
 
     def _close_carrier(self) -> None:
         """Leave the group, and remember where the store was what the worker died of."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import StoreError, StoreLocked
-from headrace_adapters.kafka.slot import DAMAGED, IDENTITY, STORE, take_slot
+from headrace_adapters.kafka.slot import DAMAGED, IDENTITY, PORT, STORE, take_slot
 
 
 def damage(store: Path) -> None:
@@ -120,6 +120,20 @@ def test_an_id_that_cannot_be_read_is_made_anew(tmp_path: Path, content: bytes) 
     assert again.id != slot.id
     assert json.loads((slot.folder / IDENTITY).read_bytes()) == {"id": again.id}
     again.store.close()
+
+
+def test_a_slot_remembers_the_port_of_its_last_worker(tmp_path: Path) -> None:
+    slot = take_slot(tmp_path, "a")
+    assert slot.port == 0
+    slot.keep_port(4_711)
+    assert slot.port == 4_711
+
+    for content in ("", "x", "-1", "0", "65536", "1e3"):
+        (slot.folder / PORT).write_text(content)
+        assert slot.port == 0
+    (slot.folder / PORT).write_bytes(b"\xff")
+    assert slot.port == 0
+    slot.store.close()
 
 
 def test_a_folder_that_is_none_is_refused_with_what_to_do(tmp_path: Path) -> None:

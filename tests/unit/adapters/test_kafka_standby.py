@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import ConsumerGroupState, KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kafka.scripted_clients import ScriptedAdmin, failure
@@ -129,6 +129,13 @@ def test_copies_stay_as_they_are_where_nobody_answers(admin: ScriptedAdmin, capl
 
     assert [asking.look("me") for _ in range(2)] == [None, None]
     assert "copies stay as they are" in caplog.text
+
+
+def test_copies_stay_as_they_are_while_partitions_are_shared_out(admin: ScriptedAdmin) -> None:
+    admin.group_state = ConsumerGroupState.PREPARING_REBALANCING
+    asking = Standby(admin, "app", "app.jobs", 2)
+
+    assert [asking.look("me") for _ in range(2)] == [None, None]
 
 
 def test_an_answer_that_takes_long_holds_nobody_up(admin: ScriptedAdmin) -> None:
