@@ -1,6 +1,7 @@
 """The adapter for Kafka: workers in processes of their own, beside a bare loop of the same shape in the same run.
 
-    python bench/kafka.py [--bootstrap HOST:PORT] [--json] [--quick] [--case chain-5] [--in_flight 1000] [--waiting 20000]
+    python bench/kafka.py [--bootstrap HOST:PORT] [--json] [--quick] [--case chain-5]
+                          [--guarantee exactly_once] [--workers 1] [--in_flight 1000] [--waiting 20000]
 
 Without ``--bootstrap`` it starts a broker of its own. What the rows say is in ``bench/README.md``. Aims: 8 000 nodes/s in
 one worker with ``exactly_once``, and 35 ms for a chain of five on an idle worker.
@@ -189,12 +190,14 @@ def throughput(bench: Bench, servers: str, flow: str, guarantee: str, workers: i
 
 
 def main() -> None:
-    bench = Bench("kafka", CASES, bootstrap="", in_flight=1_000, waiting=20_000)
+    bench = Bench("kafka", CASES, bootstrap="", in_flight=1_000, waiting=20_000, guarantee="", workers=0)
+    guarantees = (bench.args.guarantee,) if bench.args.guarantee else GUARANTEES
+    numbers = (bench.args.workers,) if bench.args.workers else (1, 2)
     with broker(bench.args.bootstrap) as servers, tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         for flow in ("chain-5", "fan-8"):
             if bench.wants(flow):
-                for guarantee in GUARANTEES:
-                    for workers in (1, 2):
+                for guarantee in guarantees:
+                    for workers in numbers:
                         throughput(bench, servers, flow, guarantee, workers)
         if bench.wants("take-over"):
             for standby in (0, 1):

@@ -18,6 +18,7 @@ from typing import Any
 from kafka_places import make_app, settings_of
 from programs import arguments, serve
 
+from headrace_adapters.cli.collector import settle_collector
 from headrace_adapters.kafka.worker import KafkaWorker
 
 ANSWER_S = 60.0
@@ -36,6 +37,7 @@ class Times(logging.Handler):
         now_s = time.monotonic()
         if record.msg == "partitions assigned: %s":
             self.assigned |= dict.fromkeys(record.args[0], now_s)
+            self.working = {number: at_s for number, at_s in self.working.items() if number not in record.args[0]}
         elif record.msg == "working on partitions %s":
             self.working = dict.fromkeys(record.args[0], now_s) | self.working
         elif record.msg == "partition %d: restored, %d records in %.1f s":
@@ -106,6 +108,8 @@ async def main(app: str, servers: str, settings: dict[str, Any]) -> None:
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.ERROR)
     worker = KafkaWorker(make_app(app), settings_of(app, servers, **settings))
+    # As ``headrace worker`` does.
+    settle_collector()
     await worker.start()
     served = Served(worker, times)
     answers = {"cpu": served.cpu, "state": served.state, "times": served.times, "profile": served.profile}

@@ -55,6 +55,8 @@ class Program:
         self._process.wait()
 
     def close(self) -> None:
+        if self._process.poll() is not None:
+            return
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

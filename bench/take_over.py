@@ -28,23 +28,26 @@ def take_over(servers: str, folder: Path, standby: int, waiting: int) -> dict[st
     layout = ensure(open_admin(admin(settings)), settings)
     filler = Filler(servers, layout)
     filler.fill(waiting * RECORDS_OF_A_RUN)
-    programs = [
-        Program("kafka_worker", app=app, servers=servers, settings={"standby": standby, "state": str(folder / name)})
-        for name in ("killed", "other")
-    ]
-    try:
-        row = _kill(servers, layout, programs, standby)
-    finally:
-        for program in programs:
-            program.close()
+
+    def worker(name: str) -> Program:
+        return Program("kafka_worker", app=app, servers=servers, settings={"standby": standby, "state": str(folder / name)})
+
+    # The other one comes second, so it has never had the partitions that it will take over.
+    with worker("killed") as killed:
+        until(lambda: all_owned([killed.ask("state")["owned"]]), "working", look_s=0.2)
+        with worker("other") as other:
+            row = _kill(servers, layout, killed, other, standby)
     forget_topics(servers, app)
     about = {"bench": "kafka", "case": "take-over", "guarantee": "exactly_once", "workers": 2, "standby": standby}
     return {**about, "waiting": filler.runs, "session_timeout_ms": settings.session_timeout_ms, **row}
 
 
-def _kill(servers: str, layout: TopicLayout, programs: list[Program], standby: int) -> dict[str, Any]:
-    killed, other = programs
-    until(lambda: all_owned([program.ask("state")["owned"] for program in programs]), "shared among the workers", look_s=0.2)
+def _kill(servers: str, layout: TopicLayout, killed: Program, other: Program, standby: int) -> dict[str, Any]:
+    until(
+        lambda: all_owned([program.ask("state")["owned"] for program in (killed, other)]),
+        "shared among the workers",
+        look_s=0.2,
+    )
     if standby:
         until(lambda: _is_warm(servers, layout, killed, other), "kept warm", look_s=0.5)
     lost = killed.ask("state")["owned"]
@@ -62,7 +65,7 @@ def _kill(servers: str, layout: TopicLayout, programs: list[Program], standby: i
         "all_working_s": round(max(seen.values()) - killed_s, 2),
         "assigned_s": round(assigned_s - killed_s, 2),
         "restore_s": round(max(times["working"][str(number)] for number in lost) - assigned_s, 2),
-        "restored_records": times["restored"] - before,
+        "copied_records": times["restored"] - before,
         "partitions": len(lost),
     }
 

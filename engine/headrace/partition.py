@@ -52,21 +52,15 @@ _NO_PLAN = Plan(Blueprint(id="", nodes=(), edges=()))
 class Partition:
     """The runs of one partition. *tokens* gives numbers that are unique among the partitions of a worker.
 
-    *durable_starts*: commands are read from a log that has them for good, so the first nodes of a run depend on nothing
+    *eager*: commands are read from a log that has them for good, so the first nodes of a run depend on nothing
     that is not durable yet, and may begin before the run is committed.
     """
 
     def __init__(
-        self,
-        number: int,
-        reader: RunReader,
-        plans: Plans,
-        limits: Limits,
-        tokens: Iterator[int],
-        durable_starts: bool = False,
+        self, number: int, reader: RunReader, plans: Plans, limits: Limits, tokens: Iterator[int], *, eager: bool = False
     ) -> None:
         self.number = number
-        self._durable_starts = durable_starts
+        self._eager = eager
         self._reader = reader
         self._plans = plans
         self._limits = limits
@@ -353,7 +347,7 @@ class Partition:
         for node_id, item in turn.ready:
             batch.ready.append((run_id, node_id, item))
             node = turn.plan.nodes.get(node_id)
-            if node is not None and (node.run_ahead or (first_seq == 1 and self._durable_starts)):
+            if node is not None and (node.run_ahead or (first_seq == 1 and self._eager)):
                 # It need not wait until what it depends on is durable, or that is so; its job is written all the same.
                 self._ready.append((run_id, node_id, item))
         for due_ms, node_id, item in turn.timers:

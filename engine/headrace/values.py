@@ -19,6 +19,7 @@ __all__ = [
     "encode_text",
     "join_array",
     "join_object",
+    "trimmed",
 ]
 
 import math
@@ -57,7 +58,15 @@ def encode(value: Any, *, bytes_max: int | None = None, what: str = "value") -> 
         raise ValueRefused(f"{what} is not JSON: it holds NaN or Infinity, which JSON has no number for")
     if bytes_max is not None:
         check_size(encoded, bytes_max, what)
-    return encoded
+    return trimmed(encoded)
+
+
+def trimmed(encoded: Json) -> Json:
+    """The same bytes, in as much memory as they need: for what is kept.
+
+    orjson gives them in a buffer of at least 4 KB that it never cuts, and of runs that wait there are very many.
+    """
+    return bytes(memoryview(encoded))
 
 
 def decode(encoded: Json) -> Any:
@@ -68,7 +77,7 @@ def decode(encoded: Json) -> Any:
 def encode_text(text: str) -> Json:
     """Encode one text; lone surrogates, which UTF-8 cannot hold, are refused."""
     try:
-        return orjson.dumps(text)
+        return trimmed(orjson.dumps(text))
     except TypeError as error:
         raise ValueRefused(f"text {text!r} is not Unicode that UTF-8 can hold: {error}") from None
 

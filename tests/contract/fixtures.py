@@ -19,11 +19,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = metafunc.config.getoption("adapter")
     if "place" in metafunc.fixturenames:
         file = metafunc.module.__name__.rpartition(".")[2]
-        names = wanted or [name for name, kind in PLACES.items() if kind.files is None or file in kind.files]
+        names = [name for name, kind in PLACES.items() if kind.files is None or file in kind.files]
+        if wanted:
+            names = [name for name in wanted if name in PLACES or name not in BACKENDS]
         places = [pytest.param(name, marks=PLACES[name].marks) for name in names]
         metafunc.parametrize("place", places, indirect=True)
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", wanted or list(BACKENDS), indirect=True)
+        known = [name for name in wanted if name in BACKENDS or name not in PLACES] if wanted else list(BACKENDS)
+        metafunc.parametrize("backend", known, indirect=True)
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ class Place:
     has_many_workers: ClassVar[bool] = False
     """Whether several workers share what is here; else one has it, and a second one is refused."""
 
+    fixes_partitions: ClassVar[bool] = False
+    """Whether another number of partitions than there are is refused; else those that are there stay."""
+
+    clients_bring_blueprints: ClassVar[bool] = True
+    """Whether the blueprints of a client's app are written, and so compared, before there is a worker."""
+
     wait_for_nobody_s: ClassVar[float] = 5
     """A time for which a client is told to wait for a result while nobody works; where it knows that, it does not."""
 
@@ -112,6 +118,8 @@ class KafkaPlace(Place):
     marks = (pytest.mark.broker,)
     files = frozenset(("test_client_contract", "test_worker_contract"))
     has_many_workers = True
+    fixes_partitions = True
+    clients_bring_blueprints = False
     # A worker may come at any moment, so a client waits as long as it is told to.
     wait_for_nobody_s = 0.2
     # Each is acknowledged by a broker before the next one.

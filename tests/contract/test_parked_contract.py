@@ -189,8 +189,9 @@ async def test_the_same_version_with_other_content_is_refused_and_nothing_is_cha
     changed = Flow("order", "1").wait("ask", event="e").node("other", lambda: 1, after="ask")
     with pytest.raises(DefinitionError, match=r"'order' version '1' is known with other content.*another version"):
         await place.adapter(App("contract").add(changed)).worker().start()
-    with pytest.raises(DefinitionError, match="known with other content"):
-        await place.adapter(App("contract").add(changed)).client()
+    if place.clients_bring_blueprints:
+        with pytest.raises(DefinitionError, match="known with other content"):
+            await place.adapter(App("contract").add(changed)).client()
 
     async with place.work(App("contract").add(versioned("1"))) as client:
         await client.submit(c.Signal("r", "e"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -24,6 +25,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Faults come at random moments: by hand they are repeated as often as the environment says."""
     if "turn" in metafunc.fixturenames:
         metafunc.parametrize("turn", range(int(os.environ.get(TIMES_VARIABLE, "1"))))
+
+
+@pytest.fixture(autouse=True)
+def _quiet_nodes() -> Iterator[None]:
+    """Nodes that fail on purpose would bury what a worker says."""
+    logger = logging.getLogger("headrace.node")
+    before, logger.level = logger.level, logging.CRITICAL
+    yield
+    logger.level = before
 
 
 @pytest.fixture

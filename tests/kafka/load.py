@@ -106,6 +106,10 @@ class Load:
         """Start so large a part of all runs more, and then no others before this is called again."""
         self._allowed = min(len(self.expected), self._allowed + round(len(self.expected) * part))
 
+    def drain(self) -> None:
+        """Until all that was allowed has ended."""
+        self.press(lambda: len(self.begun) >= self._allowed and len(self.ended) == len(self.begun))
+
     def press(self, until: Callable[[], bool] = never) -> None:
         """Start what is allowed, answer and look, until *until* says so, or all runs have ended.
 
@@ -163,7 +167,9 @@ class Load:
         consumer.assign([TopicPartition(topic, number, 0) for topic in wanted for number in topics[topic].partitions])
         return consumer
 
-    def _send(self, run_id: str, **fields: Any) -> None:
+    def send(self, run_id: str, **fields: Any) -> None:
+        """Write a record about a run, as anybody may."""
+
         def note(error: KafkaError | None, _: Any) -> None:
             if error is not None:
                 self._failed.append(error)
@@ -176,9 +182,9 @@ class Load:
         flow = "asked" if kind in _ASKED else kind
         self.begun.add(run_id)
         for _ in range(1 if self._draw.random() < 0.8 else 3):
-            self._send(run_id, type="start", blueprintId=flow, input=self._inputs[run_id])
+            self.send(run_id, type="start", blueprintId=flow, input=self._inputs[run_id])
         if kind == "asked_early":
-            self._send(run_id, type="signal", event="answered", payload=self._inputs[run_id])
+            self.send(run_id, type="signal", event="answered", payload=self._inputs[run_id])
 
     def _see(self, message: Any) -> None:
         data = json.loads(message.value())
@@ -194,7 +200,7 @@ class Load:
         for run_id in asking:
             given = self._inputs[run_id]
             if self.expected[run_id].flow == "asked_late":
-                self._send(run_id, type="signal", event="answered", payload=given)
+                self.send(run_id, type="signal", event="answered", payload=given)
             elif self.expected[run_id].flow == "resumed":
                 for _ in range(2):
-                    self._send(run_id, type="resume", nodeId="answer", output=given, idempotencyKey=f"key of {run_id}")
+                    self.send(run_id, type="resume", nodeId="answer", output=given, idempotencyKey=f"key of {run_id}")

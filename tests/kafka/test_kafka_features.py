@@ -346,7 +346,7 @@ async def test_at_least_once_runs_are_carried_through_restarts(place: Place) -> 
         assert (await client.submit(c.Start("before", "outer"))).outcome == "duplicate"
         assert (await client.submit(c.Signal("r", "e", b"2"))).outcome == "applied"
         assert await outcome(client, "r") == ["second", 2]
-    log = await asyncio.to_thread(read_log, place.broker, place.name, place.name)
+    log = await asyncio.to_thread(read_log, place.broker, place.name)
     jobs = Counter(record.partition for record in log.of("jobs"))
     assert {number: offset for number, offset in log.committed.items() if offset > 0} == dict(jobs)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Record", "TopicLog", "ends_of", "read_log"]
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,19 +70,19 @@ def ends_of(servers: str, places: list[TopicPartition]) -> dict[tuple[str, int],
         time.sleep(0.1)
 
 
-def read_log(servers: str, app: str, group: str | None = None) -> TopicLog:
-    """Everything that is committed in the topics of *app* now, and how far *group* is."""
+def read_log(servers: str, app: str, names: Sequence[str] = SHORT_NAMES) -> TopicLog:
+    """Everything that is committed in the topics of *app* now, or in some of them, and how far its group is."""
     admin = AdminClient({"bootstrap.servers": servers})
     topics = admin.list_topics(timeout=REQUEST_S).topics
     places = [
         TopicPartition(f"{app}.{name}", number, 0)
-        for name in SHORT_NAMES
+        for name in names
         if f"{app}.{name}" in topics
         for number in topics[f"{app}.{name}"].partitions
     ]
     records = _read(servers, app, places)
     numbers = sorted(topics[f"{app}.jobs"].partitions)
-    return TopicLog(app, len(numbers), records, _committed(admin, app, group or app, numbers))
+    return TopicLog(app, len(numbers), records, _committed(admin, app, numbers))
 
 
 def _read(servers: str, app: str, places: list[TopicPartition]) -> dict[str, list[Record]]:
@@ -122,9 +123,9 @@ def _read(servers: str, app: str, places: list[TopicPartition]) -> dict[str, lis
     return records
 
 
-def _committed(admin: AdminClient, app: str, group: str, numbers: list[int]) -> dict[int, int]:
+def _committed(admin: AdminClient, app: str, numbers: list[int]) -> dict[int, int]:
     places = [TopicPartition(f"{app}.jobs", number) for number in numbers]
-    request = ConsumerGroupTopicPartitions(group, places)
+    request = ConsumerGroupTopicPartitions(app, places)
     asked = admin.list_consumer_group_offsets([request], request_timeout=REQUEST_S)
-    answer = asked[group].result(REQUEST_S + 5).topic_partitions
+    answer = asked[app].result(REQUEST_S + 5).topic_partitions
     return {place.partition: max(0, place.offset) for place in answer}

@@ -111,6 +111,15 @@ def _die(operator: Operator, step: Step) -> None:
         faults.after = 1 + step.how
 
 
+def _undo(operator: Operator, step: Step) -> None:
+    """One of the next commits is undone: often the very one in which time brings something."""
+    world = operator._world
+    world.undo(1 + (step.which % 4) // 2)
+    if step.which % 4:
+        _advance(operator, step)
+        world.steps(1)
+
+
 def _jobs(operator: Operator, step: Step) -> None:
     """Commands that come while nobody works are in the job log when the next worker begins."""
     operator._world.replace_worker(operator.start(RUNS[step.how % 2]), operator.resume_of(step), operator.signal_of(step))
@@ -162,7 +171,7 @@ DOERS: dict[str, Callable[[Operator, Step], Any]] = {
     "crash": lambda operator, _: operator._world.replace_worker(),
     "die before": _die,
     "die after": _die,
-    "undo": lambda operator, step: operator._world.undo(1 + step.how // 3),
+    "undo": _undo,
     "jobs": _jobs,
     "park": _park,
     "move": _move,

@@ -41,6 +41,7 @@ ENGINE_COMMANDS: list[c.Command] = [
     c.ChildNews("run", "child", "w", True, ()),
     c.ChildEnd("run", "child", "w", "completed", b"null", {}, ""),
     c.ResumeApplied("run", "key"),
+    c.ResumeIgnored("run", "key", 1),
 ]
 
 

@@ -17,7 +17,7 @@ import orjson
 
 from headrace.errors import RecordRefused
 from headrace.fields import kind_of
-from headrace.values import Json
+from headrace.values import Json, trimmed
 
 
 def parse_object(record: bytes) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _place_of(record: bytes, error: ValueError) -> str:
 def reencode(value: Any) -> Json:
     """The bytes of a value that was parsed out of a record."""
     try:
-        return orjson.dumps(value)
+        return trimmed(orjson.dumps(value))
     except TypeError:
         return _encode_deep(value)
 

@@ -151,7 +151,7 @@ class WorkerLoop:
         every = self._carrier.partitions
         tokens = self._tokens.setdefault(number, count(number + every, every))
         reader = self._carrier.reader(number)
-        partition = Partition(number, reader, self._plans, self._limits, tokens, self._carrier.logs_first)
+        partition = Partition(number, reader, self._plans, self._limits, tokens, eager=self._carrier.logs_first)
         partition.open()
         self.partitions[number] = partition
         self._begin_anew(partition)

@@ -14,13 +14,12 @@ while records are copied (:class:`_Marks`), and the store is told of what has ch
 
 from __future__ import annotations
 
-__all__ = ["ChangelogCopy", "Progress", "offset_place"]
+__all__ = ["ChangelogCopy", "Progress", "by_place", "offset_place"]
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -124,15 +123,27 @@ class ChangelogCopy:
                 places[offset_place(number)] = latest.pop(OFFSET_KEY)
             _coordinate(places, layout, marks, latest)
             marks.tell(places)
+        puts = [(key, value) for key, value in places.items() if value is not None]
+        puts += [self.meta(number, done) for number, done in progress.items()]
         deletes = [key for key, value in places.items() if value is None]
-        for key in deletes:
-            del places[key]
-        puts = chain(places.items(), [self.meta(number, done) for number, done in progress.items()])
         self._store.write(puts, deletes)
 
     def leave(self, number: int) -> None:
         """Nothing more is copied for now: the partition is worked on, or is somebody else's and not kept warm."""
         self._marks.pop(number, None)
+
+
+def by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[Any]]:
+    """Messages by topic and partition, in their order; they come in long rows from the same one."""
+    places: dict[tuple[str, int], list[Any]] = {}
+    topic, number = "", -1
+    row: list[Any] = []
+    for message in messages:
+        if message.partition() != number or message.topic() != topic:
+            topic, number = message.topic(), message.partition()
+            row = places.setdefault((topic, number), [])
+        row.append(message)
+    return places
 
 
 class _Marks:

@@ -7,7 +7,8 @@ A partition that was assigned goes through these states; others are worked on me
                stands beside the offset, is taken over, and that ends the transaction at once
     ends       how far the changelogs go: the high watermark, as a reader of uncommitted records sees it. (What a reader of
                committed ones is told ends at the first open transaction, and committed records lie behind it.)
-    reading    committed records, from where the copy is to the end or past it
+    reading    committed records, from where the copy is to the end or past it. A transaction that the last committer left
+               open before it got to its offsets holds up these, and is ended as well
     done       :meth:`Restorer.step` gives the partition and the offset
 
 A copy that ends behind the changelog or begins before it is none of this changelog: it is dropped, loudly, and made anew.
@@ -22,17 +23,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress
+from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress, by_place
 from headrace_adapters.kafka.clients import Admin, Clients, Consumer
 from headrace_adapters.kafka.connection import admin, reader, transactional_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.passing import passes
+from headrace_adapters.kafka.restore_task import ENDS, FENCING, OFFSETS, READING, WARM, Restored, RestoreTask
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_layout import TopicLayout
 
@@ -53,42 +54,6 @@ AGAIN_S = 0.05
 # How often progress is told, and when a restore that does not move asks again how far it has to go.
 TOLD_S = 2.0
 STALLED_S = 30.0
-
-OFFSETS, FENCING, ENDS, READING, WARM = "offsets", "fencing", "ends", "reading", "warm"
-
-
-class Restored(NamedTuple):
-    """A partition that is up to date: from where its jobs are read, and how far its copy is."""
-
-    number: int
-    offset: int
-    progress: Progress
-
-
-class _Task:
-    """One partition on its way. *offset*: the one that is committed, negative where none is; *ends*: of its changelogs."""
-
-    def __init__(self, number: int, state: str) -> None:
-        self.number = number
-        self.state = state
-        self.asked: Future[Any] | None = None
-        self.asked_ends: dict[TopicPartition, Future[Any]] = {}
-        self.asked_starts: dict[TopicPartition, Future[Any]] = {}
-        self.fencing: threading.Thread | None = None
-        self.offset = 0
-        self.first_job = 0
-        self.unstable_s: float | None = None
-        self.again_s = 0.0
-        self.progress: Progress = []
-        self.ends: Progress = []
-        self.begun_s = self.moved_s = self.told_s = time.monotonic()
-        self.records = 0
-        self.reading = False
-
-    @property
-    def remaining(self) -> int:
-        """How many offsets are left, at most so many records."""
-        return sum(max(0, end - done) for end, done in zip(self.ends, self.progress, strict=False))
 
 
 class Restorer:
@@ -111,7 +76,8 @@ class Restorer:
         self._told = told
         self._admin: Admin = clients.admin(admin(settings))
         self._made: Consumer | None = None
-        self._tasks: dict[int, _Task] = {}
+        self._tasks: dict[int, RestoreTask] = {}
+        self._fenced_s: dict[str, float] = {}
 
     @property
     def restoring(self) -> dict[int, int]:
@@ -136,7 +102,7 @@ class Restorer:
         task = self._tasks.get(number)
         if task is None or task.state != WARM:
             self.drop([number])
-            task = self._tasks[number] = _Task(number, OFFSETS)
+            task = self._tasks[number] = RestoreTask(number, OFFSETS)
         task.state = OFFSETS
         # Ends that were asked for while the old owner still wrote say nothing: this time the offset comes first.
         task.asked_ends, task.asked_starts = {}, {}
@@ -147,7 +113,7 @@ class Restorer:
         wanted = set(numbers)
         self.drop(self.warm - wanted)
         for number in wanted - self._tasks.keys():
-            self._tasks[number] = _Task(number, WARM)
+            self._tasks[number] = RestoreTask(number, WARM)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Stop with these; their copies stay as they are."""
@@ -181,7 +147,7 @@ class Restorer:
 
     # From where the jobs are read.
 
-    def _ask_offset(self, task: _Task) -> None:
+    def _ask_offset(self, task: RestoreTask) -> None:
         if task.fencing is not None:
             if task.fencing.is_alive():
                 return
@@ -205,8 +171,9 @@ class Restorer:
             self._fence(task, answer.metadata or "")
         else:
             task.offset, task.state, task.unstable_s = answer.offset, ENDS, None
+            task.committer = answer.metadata or ""
 
-    def _unstable(self, task: _Task, error: KafkaError) -> None:
+    def _unstable(self, task: RestoreTask, error: KafkaError) -> None:
         """A transaction is open over the offset; its owner is about to end it, or is dead."""
         now_s = time.monotonic()
         task.unstable_s = task.unstable_s or now_s
@@ -215,11 +182,12 @@ class Restorer:
         elif now_s - task.unstable_s > UNSTABLE_S:
             task.state = FENCING
 
-    def _fence(self, task: _Task, transactional_id: str) -> None:
+    def _fence(self, task: RestoreTask, transactional_id: str) -> None:
         """End the transaction of the last committer, which is not the owner any more."""
-        if transactional_id in ("", self._transactional_id):
+        if not self._may_fence(transactional_id):
             task.state, task.unstable_s = OFFSETS, None
             return
+        self._fenced_s[transactional_id] = time.monotonic()
         _LOGGER.warning("partition %d: the transaction that %s left open is ended", task.number, transactional_id)
 
         def fence() -> None:
@@ -228,13 +196,21 @@ class Restorer:
                 producer.init_transactions(REQUEST_S)
             except KafkaException as error:
                 _LOGGER.warning("the transaction of %s could not be ended yet: %s", transactional_id, error.args[0].str())
+                self._fenced_s.pop(transactional_id, None)
 
+        task.state = FENCING
         task.fencing = threading.Thread(target=fence, name="headrace-fencing", daemon=True)
         task.fencing.start()
 
+    def _may_fence(self, transactional_id: str) -> bool:
+        """Once is enough: what holds up after that is somebody else's, while this one may live and own other partitions."""
+        fenced_s = self._fenced_s.get(transactional_id)
+        is_over = fenced_s is None or time.monotonic() - fenced_s > self._settings.transaction_timeout_ms / 1_000
+        return is_over and transactional_id not in ("", self._transactional_id)
+
     # How far the changelogs go.
 
-    def _ask_ends(self, task: _Task) -> None:
+    def _ask_ends(self, task: RestoreTask) -> None:
         if not task.asked_ends:
             places = [TopicPartition(topic, task.number) for topic in self._copy.topics]
             uncommitted = {"isolation_level": IsolationLevel.READ_UNCOMMITTED, "request_timeout": REQUEST_S}
@@ -259,7 +235,7 @@ class Restorer:
         task.first_job = first.pop()
         self._begin_reading(task, first)
 
-    def _begin_reading(self, task: _Task, first: list[int]) -> None:
+    def _begin_reading(self, task: RestoreTask, first: list[int]) -> None:
         if not task.reading:
             done = self._copy.progress(task.number)
             if done is not None:
@@ -292,7 +268,7 @@ class Restorer:
         now_s = time.monotonic()
         moved: dict[int, Progress] = {}
         records: dict[tuple[str, int], list[Any]] = {}
-        for (topic, number), row in _by_place(messages).items():
+        for (topic, number), row in by_place(messages).items():
             task = self._tasks.get(number)
             if task is None:
                 continue
@@ -306,6 +282,11 @@ class Restorer:
                 at = max(at, self._end(row, task))
             records[topic, number] = found
             which = self._copy.topics.index(topic)
+            if task.state == READING and len(found) < len(row) and at < task.ends[which]:
+                # For readers of committed records it ends here, so a transaction is open.
+                task.held_s.setdefault(which, now_s)
+            elif at > task.progress[which]:
+                task.held_s.pop(which, None)
             if at > task.progress[which]:
                 task.progress[which] = at
                 moved[number] = task.progress
@@ -315,8 +296,9 @@ class Restorer:
             self._copy.apply(records, moved)
         for number in moved:
             self._tell(self._tasks[number], now_s)
+        self._watch_stalls()
 
-    def _end(self, messages: list[Any], task: _Task) -> int:
+    def _end(self, messages: list[Any], task: RestoreTask) -> int:
         """How far a place goes by what came from it and is no record; 0 where nothing says so."""
         at = 0
         for message in messages:
@@ -329,10 +311,10 @@ class Restorer:
                 self._passing("reading the changelogs", KafkaException(error), task)
         return at
 
-    def _is_done(self, task: _Task) -> bool:
+    def _is_done(self, task: RestoreTask) -> bool:
         return task.state == READING and not task.remaining
 
-    def _finish(self, task: _Task) -> Restored:
+    def _finish(self, task: RestoreTask) -> Restored:
         self.drop([task.number])
         took_s = time.monotonic() - task.begun_s
         if task.records:
@@ -340,7 +322,7 @@ class Restorer:
         self._told(task.number, task.records, 0)
         return Restored(task.number, self._first_job(task), task.progress)
 
-    def _first_job(self, task: _Task) -> int:
+    def _first_job(self, task: RestoreTask) -> int:
         """The committed offset; where the group has forgotten it, the one that stands in the changelog."""
         offset = task.offset
         known = self._copy.jobs_offset(task.number)
@@ -354,7 +336,7 @@ class Restorer:
             )  # fmt: skip
         return max(offset, task.first_job)
 
-    def _tell(self, task: _Task, now_s: float) -> None:
+    def _tell(self, task: RestoreTask, now_s: float) -> None:
         self._told(task.number, task.records, task.remaining)
         if task.state == READING and now_s - task.told_s > TOLD_S:
             task.told_s = now_s
@@ -364,6 +346,10 @@ class Restorer:
     def _watch_stalls(self) -> None:
         now_s = time.monotonic()
         for task in self._tasks.values():
+            held_s = min(task.held_s.values(), default=now_s)
+            if task.state == READING and now_s - held_s > UNSTABLE_S and self._may_fence(task.committer):
+                task.held_s.clear()
+                self._fence(task, task.committer)
             if task.state == READING and now_s - task.moved_s > STALLED_S:
                 _LOGGER.error(
                     "partition %d: restoring does not move, at %s of %s: is a transaction left open, or a broker down?",
@@ -372,7 +358,7 @@ class Restorer:
                 task.moved_s = now_s
                 task.state = OFFSETS
 
-    def _passing(self, doing: str, error: KafkaException, task: _Task) -> None:
+    def _passing(self, doing: str, error: KafkaException, task: RestoreTask) -> None:
         """What passes by itself is tried again; the rest is the operator's."""
         reason: KafkaError = error.args[0]
         if not passes(reason):
@@ -382,16 +368,3 @@ class Restorer:
             return
         task.again_s = time.monotonic() + AGAIN_S
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())
-
-
-def _by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[Any]]:
-    """Messages by topic and partition, in their order; they come in long rows from the same one."""
-    places: dict[tuple[str, int], list[Any]] = {}
-    topic, number = "", -1
-    row: list[Any] = []
-    for message in messages:
-        if message.partition() != number or message.topic() != topic:
-            topic, number = message.topic(), message.partition()
-            row = places.setdefault((topic, number), [])
-        row.append(message)
-    return places

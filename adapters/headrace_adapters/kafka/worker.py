@@ -100,7 +100,8 @@ class KafkaWorker(Worker):
             partitions=lambda: len(self._loop.partitions),
         )
         owner = OwnerService(self._loop, self._carrier, self._plans, self._clock, restoring=lambda: self._carrier.restoring)
-        closers = [lambda: self._executor.close(0.5), self._close_carrier, owner.close, self._http.stop]
+        # The group is left first: what has ended by then is committed, and what the executor cuts short has not failed.
+        closers = [self._close_carrier, lambda: self._executor.close(0.5), owner.close, self._http.stop]
         self._client = KafkaClient(self._clients, settings, layout, self._clock, is_joining=self._is_joining)
         return LoopThread(self._loop, closers, self._tell_end), owner
 

@@ -123,16 +123,41 @@ def test_an_abort_that_the_brokers_do_not_answer_is_insisted_on() -> None:
 # Time-outs.
 
 
-@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
-def test_a_call_that_is_not_answered_in_time_is_repeated_until_it_is(call: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_commit_that_is_not_answered_in_time_is_repeated_until_it_is(caplog: pytest.LogCaptureFixture) -> None:
     world = World().opened()
-    world.producer.fails(call, TIMED_OUT, TIMED_OUT, TIMED_OUT)
+    world.producer.fails("commit_transaction", TIMED_OUT, TIMED_OUT, TIMED_OUT)
 
     world.commit(Outgoing("app.events", 0, b"r", b"1"))
 
-    assert world.names().count(call) == 4
+    assert world.names().count("commit_transaction") == 4
     assert "waits for the brokers" in caplog.text
     assert "abort_transaction" not in world.names()
+
+
+def test_offsets_that_brokers_put_off_are_sent_again_and_after_a_time_out_they_are_not() -> None:
+    """A later call of librdkafka has been seen never to return."""
+    world = World().opened()
+    world.producer.fails("send_offsets_to_transaction", failure(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, retriable=True))
+    world.commit(Outgoing("app.events", 0, b"r", b"1"))
+    assert world.names().count("send_offsets_to_transaction") == 2
+
+    world.producer.fails("send_offsets_to_transaction", TIMED_OUT)
+    with pytest.raises(Undone):
+        world.commit(Outgoing("app.events", 0, b"r", b"2"))
+    assert world.names().count("send_offsets_to_transaction") == 3
+
+
+def test_a_producer_that_waits_for_too_long_is_given_up_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have met an outage in the middle of its transaction, and wait for ever after the brokers are back."""
+    monkeypatch.setattr("headrace_adapters.kafka.transactions.PATIENCE_S", -1)
+    world = World().opened()
+    world.producer.fails("commit_transaction", TIMED_OUT)
+    world.producer.fails("abort_transaction", TIMED_OUT)
+
+    with pytest.raises(InDoubt):
+        world.commit(Outgoing("app.events", 0, b"r", b"1"))
+
+    assert len(world.clients.producers) == 2
 
 
 def test_a_time_out_that_asks_for_an_abort_is_not_repeated() -> None:

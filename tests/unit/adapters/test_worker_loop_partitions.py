@@ -175,6 +175,15 @@ def test_what_began_is_not_lost_where_its_commit_is_undone(owner: Owner) -> None
     assert not owner.logs, "what the runs told each other was taken"
 
 
+def test_a_timer_that_fired_in_a_commit_that_was_undone_fires_again(owner: Owner) -> None:
+    owner.jobs(c.Start("r", "nap", input=b"7"))
+    owner.made.settle()
+    owner.carrier.undo.left = 1
+    owner.made.advance(1_000)
+
+    assert getattr(result_of(owner.store, "r"), "output", None) == 7
+
+
 # Partitions that come and go.
 
 

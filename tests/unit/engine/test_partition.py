@@ -12,6 +12,7 @@ from headrace import commands as c
 from headrace.apply import rebuild
 from headrace.batch import Batch
 from headrace.blueprint import from_json
+from headrace.events import Holder
 from headrace.execution import Failed, Succeeded
 from headrace.limits import Limits
 from headrace.partition import Partition
@@ -368,9 +369,20 @@ def test_a_command_for_nobody_is_answered_and_recorded_and_those_of_families_are
         c.ChildNews("nobody", "k", "n", False, ()),
         c.ChildEnd("nobody", "k", "n", "completed", b"1", {}, ""),
         c.ResumeApplied("nobody", "k"),
+        c.ResumeIgnored("nobody", "k", 1),
     ):
         driver.partition.receive(command, NOW)
     assert driver.partition.take() is None
+
+
+def test_whoever_holds_a_key_hears_that_nothing_could_be_decided_about_its_resume(driver: Driver) -> None:
+    driver.records.heads["r"] = b"no head"
+    holders = (Holder("up", 3), Holder("middle", 7))
+    driver.partition.receive(c.Resume("r", "w", key="k", request_id="q", holders=holders), NOW)
+    batch = driver.commit()
+
+    assert [reply.outcome for reply in batch.replies] == ["refused"]
+    assert batch.publish == [c.ResumeIgnored("up", "k", 3), c.ResumeIgnored("middle", "k", 7)]
 
 
 def test_the_job_of_a_node_that_is_delivered_again_changes_nothing(driver: Driver) -> None:
