@@ -14,8 +14,10 @@ from headrace.app import App
 from headrace_adapters import embedded, kafka
 from headrace_adapters.kafka.connection import admin, open_admin
 from headrace_adapters.kafka.settings import kafka_settings
+from headrace_adapters.kafka.worker import KafkaWorker
 from headrace_adapters.memory import MemoryStore
 from headrace_adapters.memory.adapter import MemoryAdapter
+from tests.contract.waiting import eventually
 
 
 class Place:
@@ -54,11 +56,15 @@ class Place:
         """A worker on this place."""
         worker = self.adapter(app, **settings).worker()
         client = await worker.start()
+        await self.settled(worker)
         try:
             yield client
         finally:
             await worker.stop(grace_s)
             await client.close()
+
+    async def settled(self, worker: Worker) -> None:
+        """Wait until everybody finds the worker; its own client need not wait for that."""
 
     @asynccontextmanager
     async def connect(self, app: App, **settings: Any) -> AsyncIterator[Client]:
@@ -135,6 +141,11 @@ class KafkaPlace(Place):
         # Whatever a test calls its app: on a broker that is shared its topics need names of their own.
         app.name = self._name
         return kafka.open_adapter(app, self._url, {**self._usual, **settings})
+
+    async def settled(self, worker: Worker) -> None:
+        # A group takes a moment to give partitions to its first member, and until then nobody is told of an owner.
+        assert isinstance(worker, KafkaWorker)
+        await eventually(lambda: len(worker._loop.partitions) == worker._carrier.partitions)
 
     def close(self) -> None:
         """Topics cost a broker files and memory, and tests make thousands."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Whole(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def whole(broker: str, app_name: AppName, tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Whole]:
+def whole(broker: str, app_name: AppName, tmp_path_factory: pytest.TempPathFactory, seed: int) -> Whole:
     workers = Workers(tmp_path_factory.mktemp("checked"), app_name("checked"), broker)
     try:
         workers.begin().ready()
@@ -49,7 +49,7 @@ def whole(broker: str, app_name: AppName, tmp_path_factory: pytest.TempPathFacto
         log = settled(workers)
     finally:
         workers.close()
-    yield Whole(log, load.expected, dict(workers.executions()), workers.state)
+    return Whole(log, load.expected, dict(workers.executions()), workers.state)
 
 
 def records_of(log: TopicLog, topic: str, run_id: str) -> list[Record]:
@@ -97,10 +97,10 @@ def events_are_there_twice(log: TopicLog) -> None:
 
 
 def events_come_after_the_end(log: TopicLog) -> None:
-    first, *_, last = records_of(log, "events", "run-0")
+    *_, last = records_of(log, "events", "run-0")
     data = json.loads(last.value or b"{}")
     count = sum(len(decision["events"]) for decision in data["decisions"])
-    late = {"v": 1, "runId": "run-0", "seq": data["seq"] + count, "decisions": [{"at": 1, "events": [{"type": "runDuplicate"}]}]}
+    late = {**data, "seq": data["seq"] + count, "decisions": [{"at": 1, "events": [{"type": "runDuplicate"}]}]}
     put_in(log, last._replace(value=json.dumps(late).encode()), behind=last)
 
 
@@ -118,7 +118,7 @@ def records_with_value(log: TopicLog, topic: str, key: str) -> list[Record]:
 
 
 def a_part_of_the_state_is_missing(log: TopicLog) -> None:
-    drop(log, *[r for r in records_with_value(log, "coordination-changelog", '["living","n","answer"')])
+    drop(log, *records_with_value(log, "coordination-changelog", '["living","n","answer"'))
 
 
 def a_start_was_passed_by(log: TopicLog) -> None:
@@ -144,9 +144,8 @@ def a_job_is_not_taken(log: TopicLog) -> None:
 
 def a_dead_letter_is_of_no_bad_record(log: TopicLog) -> None:
     record = log.of("jobs")[0]
-    letter = encode_dead_letter(
-        record.value, record.key, "none", source_topic=f"{log.app}.jobs", partition=record.partition, offset=record.offset, at_ms=1
-    )
+    source = {"source_topic": f"{log.app}.jobs", "partition": record.partition, "offset": record.offset}
+    letter = encode_dead_letter(record.value, record.key, "none", **source, at_ms=1)
     log.records["dead-letters"] = [record._replace(topic="dead-letters", value=letter)]
 
 
@@ -194,7 +193,7 @@ def test_the_checker_tells_what_is_wrong(whole: Whole, harm: Harm, told: str) ->
     log.records = dict(whole.log.records)
     with pytest.raises(AssertionError) as unharmed:
         check(log, whole.expected | living)
-    assert str(unharmed.value).startswith(f"1 violations in {log.app}:\nrun living of asked has not ended"), str(unharmed.value)
+    assert str(unharmed.value).startswith(f"1 violations in {log.app}:\nrun living of asked has not ended"), unharmed.value
 
     harm(log)
 
@@ -224,9 +223,9 @@ def test_the_checker_tells_of_a_store_that_differs_from_the_changelog(whole: Who
     with pytest.raises(AssertionError, match="in the changelog"):
         check_stores(whole.state, whole.log)
     with RocksStore(folder) as store:
-        store.write([(key, value), (b"X\x00\x00[\"ghost\",\"k\"]", b"1")])
+        store.write([(key, value), (b'X\x00\x00["ghost","k"]', b"1")])
     with pytest.raises(AssertionError, match="ghost"):
         check_stores(whole.state, whole.log)
     with RocksStore(folder) as store:
-        store.write([], [b"X\x00\x00[\"ghost\",\"k\"]"])
+        store.write([], [b'X\x00\x00["ghost","k"]'])
     assert check_stores(whole.state, whole.log) == 4

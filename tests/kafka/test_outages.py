@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 # Everything that waits for a broker gives up sooner than the broker comes back.
 IMPATIENT = {"socket.timeout.ms": 2_000}
 TRANSACTION_TIMEOUT_MS = 3_000
-PAUSE_S = 7.0
+PAUSE_S = 6.0
 
 
 def test_a_broker_that_is_killed_and_started_again_finds_all_workers_at_their_places(
@@ -25,7 +25,7 @@ def test_a_broker_that_is_killed_and_started_again_finds_all_workers_at_their_pl
     workers = make_workers(app_name("outage"), own_broker.bootstrap)
     for _ in range(2):
         workers.begin().ready()
-    load = make_load(workers, 200, turn)
+    load = make_load(workers, 100, turn)
 
     load.press(after_some(load, 0.4))
     own_broker.kill()
@@ -46,7 +46,7 @@ def test_commits_that_time_out_are_found_out_about(
     )
     for _ in range(2):
         workers.begin().ready()
-    load = make_load(workers, 300, turn)
+    load = make_load(workers, 150, turn)
 
     backs = []
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_one_of_three_brokers_that_is_killed_is_not_missed(
         workers.begin().ready()
     topics = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
     assert {len(p.replicas) for p in topics[f"{workers.app}.jobs"].partitions.values()} == {3}
-    load = make_load(workers, 200, turn)
+    load = make_load(workers, 100, turn)
 
     load.press(after_some(load, 0.4))
     victim = draw.choice(cluster.nodes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -46,9 +45,8 @@ def only_store(workers: Workers) -> Path:
     ("harm", "how"), [(delete, "killed"), (truncate, "killed"), (truncate, "stopped"), (forget_what_is_where, "stopped")]
 )
 def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, harm: Harm, how: str
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, say: Say, harm: Harm, how: str
 ) -> None:
-    draw = random.Random(seed)
     workers = make_workers(app_name("harmed"), broker)
     first = workers.begin().ready()
     load = make_load(workers, 72)
@@ -66,9 +64,8 @@ def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
 
 
 def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, say: Say
 ) -> None:
-    draw = random.Random(seed)
     others, workers = make_workers(app_name("other"), broker), make_workers(app_name("own"), broker)
     loads = [make_load(each, 72) for each in (others, workers)]
     for each, load in zip((others, workers), loads, strict=True):
@@ -93,10 +90,9 @@ def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
 
 
 def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_theirs(
-    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say
+    broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, say: Say
 ) -> None:
     """The same ids run again: a marker of one that had ended before would make a duplicate of it."""
-    draw = random.Random(seed)
     workers = make_workers(app_name("again"), broker)
     first = workers.begin().ready()
     load = make_load(workers, 36)

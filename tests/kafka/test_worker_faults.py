@@ -7,6 +7,8 @@ import random
 import pytest
 
 from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms
+from tests.kafka.load import Load
+from tests.kafka.workers import WorkerProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -21,37 +23,39 @@ def test_workers_that_are_killed_at_random_lose_nothing_and_record_nothing_twice
     workers = make_workers(app_name("killed"), broker)
     for _ in range(2):
         workers.begin().ready()
-    load = make_load(workers, 600, turn)
+    load = make_load(workers, 300, turn)
 
     faults = []
-    for _ in range(4):
-        load.press(after_some(load, 0.2))
+    for _ in range(3):
+        load.press(after_some(load, 0.25))
         faults.append(now_ms())
         draw.choice(workers.alive).kill()
         workers.begin()
 
-    finish(workers, load, say, "4 workers killed and replaced", faults)
+    finish(workers, load, say, "3 workers killed and replaced", faults)
+
+
+def stop_past_its_session(load: Load, zombie: WorkerProcess, other: WorkerProcess) -> float:
+    """SIGSTOP in the middle of work, SIGCONT when all of it is the other's; gives the moment of the fault."""
+    load.press(after_some(load, 0.2))
+    fault = now_ms()
+    zombie.pause()
+    load.press(lambda: other.owned == ALL)
+    load.press(after_some(load, 0.1))
+    zombie.go_on()
+    load.press(after_some(load, 0.1))
+    load.press(lambda: bool(zombie.owned) and zombie.owned != ALL and other.owned != ALL)
+    return fault
 
 
 def test_a_worker_that_was_stopped_past_its_session_finds_its_work_with_others_and_spoils_nothing(
     broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
 ) -> None:
-    draw = random.Random(seed + turn)
     workers = make_workers(app_name("zombie"), broker)
     zombie, other = workers.begin().ready(), workers.begin().ready()
-    load = make_load(workers, 400, turn)
+    load = make_load(workers, 200, turn)
 
-    faults = []
-    for _ in range(2):
-        load.press(after_some(load, 0.2))
-        faults.append(now_ms())
-        zombie.pause()
-        load.press(lambda: other.owned == ALL)
-        load.press(after_some(load, 0.1))
-        zombie.go_on()
-        load.press(after_some(load, 0.1))
-        load.press(lambda: bool(zombie.owned) and zombie.owned != ALL and other.owned != ALL)
-        zombie, other = other, zombie
+    faults = [stop_past_its_session(load, *pair) for pair in ((zombie, other), (other, zombie))]
 
     finish(workers, load, say, "2 workers stopped past their session", faults)
 
@@ -62,7 +66,7 @@ def test_workers_that_join_and_leave_disturb_nobody(
     draw = random.Random(seed + turn)
     workers = make_workers(app_name("joined"), broker)
     workers.begin().ready()
-    load = make_load(workers, 500, turn)
+    load = make_load(workers, 240, turn)
 
     for number in range(6):
         load.press(after_some(load, 0.15))
@@ -88,13 +92,12 @@ def test_a_rolling_restart_disturbs_nobody(
     turn: int,
     membership: str,
 ) -> None:
-    draw = random.Random(seed + turn)
     workers = make_workers(app_name("rolled"), broker, session_timeout_ms=6_000)
     names = ["a", "b"] if membership == "static" else [None, None]
     running = [workers.begin(instance=name) for name in names]
     for worker in running:
         worker.ready()
-    load = make_load(workers, 400, turn)
+    load = make_load(workers, 200, turn)
 
     faults = []
     for number, name in enumerate(names):

@@ -1,6 +1,7 @@
 """A worker in a process of its own, to be killed: ``python -m tests.kafka.worker_program APP URL SETTINGS``.
 
-It prints ``started`` when it can be told to stop, ``ready`` when it works on partitions for the first time, and ``owns [...]`` whenever these change.
+It prints ``started`` when it can be told to stop, ``ready`` when it works on partitions for the first time, and
+``owns [...]`` whenever these change.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ LOOK_S = 0.02
 GRACE_S = 10.0
 
 
+def tell(line: str) -> None:
+    """One line for the test that watches."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def main(app_name: str, url: str, values: dict[str, Any]) -> None:
     """Work until SIGTERM."""
     worker = KafkaWorker(make_app(app_name), kafka_settings(app_name, url, values))
@@ -30,7 +37,7 @@ async def main(app_name: str, url: str, values: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await worker.start()
-    print("started", flush=True)
+    tell("started")
     tasks = [asyncio.ensure_future(worker.failed()), asyncio.ensure_future(stop.wait())]
     telling = asyncio.ensure_future(_tell(worker))
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -45,13 +52,13 @@ async def _tell(worker: KafkaWorker) -> None:
     told: list[int] = []
     is_ready = False
     while True:
-        owned = sorted(list(loop.partitions))
+        owned = sorted(loop.partitions)
         if owned and not is_ready:
             is_ready = True
-            print("ready", flush=True)
+            tell("ready")
         if owned != told:
             told = owned
-            print(f"owns {owned}", flush=True)
+            tell(f"owns {owned}")
         await asyncio.sleep(LOOK_S)
 
 

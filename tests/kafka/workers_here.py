@@ -67,7 +67,7 @@ async def reaches(is_so: Callable[[], bool], what: str, timeout_s: float = HANG_
 def foreign_transaction(
     servers: str, transactional_id: str, records: list[tuple[str, int, bytes, bytes]], timeout_ms: int = 60_000
 ) -> Iterator[Producer]:
-    """A transaction of somebody who has written (topic, partition, key, value), and does nothing more; aborted at the end."""
+    """A transaction of somebody who has written (topic, partition, key, value), and does nothing more by himself."""
     producer = Producer(
         {
             "bootstrap.servers": servers,

@@ -45,7 +45,14 @@ class CommitUndone(Exception):
 
     Every job that was polled since the last commit will be polled again, in the order in which they were. Where that
     happens within a poll, because partitions are handed over in it, that poll gives none.
+
+    *unwritable* are the runs, by partition and with the reason, of which no record can hold what was decided: the loop has
+    them fail, since their commit would be undone again and again.
     """
+
+    def __init__(self, reason: str = "", unwritable: Sequence[tuple[int, str, str]] = ()) -> None:
+        super().__init__(reason)
+        self.unwritable = unwritable
 
 
 class Owner(Protocol):

@@ -91,6 +91,8 @@ class WorkerLoop:
         # What was taken since the last commit: jobs, and commands of clients.
         self._taken: list[Job] = []
         self._asked: list[Command] = []
+        # Runs that no record could hold when they had just begun, with the reason: they come again.
+        self._unwritable: dict[str, str] = {}
         self._undone = 0
         self._on_commit: list[BatchCallback] = []
         self._now_ms = 0
@@ -305,7 +307,10 @@ class WorkerLoop:
         return taken > 0
 
     def _receive(self, command: Command, now_ms: int) -> None:
-        self.partitions[self._carrier.partition_of(command.run_id)].receive(command, now_ms)
+        partition = self.partitions[self._carrier.partition_of(command.run_id)]
+        partition.receive(command, now_ms)
+        if command.run_id in self._unwritable and isinstance(command, Start):
+            partition.give_up_run(command.run_id, now_ms, self._unwritable.pop(command.run_id))
 
     def _begin(self, now_ms: int) -> bool:
         executions: list[Execution] = []
@@ -346,8 +351,11 @@ class WorkerLoop:
         self._taken = []
         try:
             self._carrier.commit(batches, taken, now_ms)
-        except CommitUndone:
+        except CommitUndone as error:
             self._go_back()
+            for number, run_id, reason in error.unwritable:
+                if not self.partitions[number].give_up_run(run_id, now_ms, reason):
+                    self._unwritable[run_id] = reason
             return True
         self.commits += 1
         self._asked = []

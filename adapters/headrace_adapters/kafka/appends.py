@@ -30,6 +30,7 @@ from headrace_adapters.kafka.connection import plain_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.transactions import InDoubt, Outgoing, send
+from headrace_topics.names import OFFSET_KEY
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -99,13 +100,13 @@ class Appends:
                 send(producer, record, on_delivery=note)
         self._flush(producer, failed)
         size, run = 0, b""
-        for record in last:
-            found = _RUN.match(record.key or b"")
-            assert found is not None, f"a coordination record has the key {record.key!r}"
-            if size > BATCH_BYTES and found[0] != run:
+        # What a step deletes stands behind what it puts, of all runs; here the records of each run stand together.
+        for record in sorted(last, key=_place):
+            found = _run_of(record)
+            if size > BATCH_BYTES and found != run:
                 self._flush(producer, failed)
                 size = 0
-            run = found[0]
+            run = found
             size += len(record.key or b"") + len(record.value or b"")
             send(producer, record, on_delivery=note)
         self._flush(producer, failed)
@@ -136,3 +137,14 @@ class Appends:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
+
+
+def _run_of(record: Outgoing) -> bytes:
+    found = _RUN.match(record.key or b"")
+    assert found is not None, f"a coordination record has the key {record.key!r}"
+    return found[0]
+
+
+def _place(record: Outgoing) -> tuple[bool, int, bytes]:
+    """Run by run; the offset of a partition stands behind the state that it is of."""
+    return record.key == OFFSET_KEY, record.partition, _run_of(record)

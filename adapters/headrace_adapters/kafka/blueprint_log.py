@@ -52,7 +52,7 @@ class BlueprintLog:
     def read_to_end(self, give_up: Callable[[], bool] = lambda: False) -> None:
         """Read everything that is there now. Raises :class:`StoreError` when that does not succeed."""
         deadline_s = time.monotonic() + END_S
-        end = self._ask_end(deadline_s)
+        end = self._ask_end(deadline_s, give_up)
         while self._position < end:
             # One record by poll first: consume may wait its whole time for the rest.
             first = self._reader.poll(0.2)
@@ -64,7 +64,7 @@ class BlueprintLog:
                     "look after the brokers, and start again"
                 )
 
-    def _ask_end(self, deadline_s: float) -> int:
+    def _ask_end(self, deadline_s: float, give_up: Callable[[], bool]) -> int:
         """Where the topic ends; asked again while brokers find out who leads it."""
         place = TopicPartition(self._topic, 0)
         while True:
@@ -77,7 +77,7 @@ class BlueprintLog:
                     # The client's way of saying that nobody leads the partition at this moment.
                     raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
             except KafkaException as error:
-                if not passes(error.args[0]) or time.monotonic() > deadline_s:
+                if not passes(error.args[0]) or time.monotonic() > deadline_s or give_up():
                     raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error
                 time.sleep(ASK_AGAIN_S)
             else:

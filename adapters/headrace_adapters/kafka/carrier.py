@@ -89,6 +89,7 @@ class KafkaCarrier(Carrier):
         self._store = store
         self._blueprints = blueprints
         self._client_id = client_id
+        self._give_up = give_up
         self._plans_changed = plans_changed
         self._watcher: Watcher = watcher or Unwatched()
         self._copy = ChangelogCopy(store, layout, clock)
@@ -188,6 +189,8 @@ class KafkaCarrier(Carrier):
             return
         outgoing: list[Outgoing] = records.records + self._log.aside
         try:
+            if records.unwritable:
+                raise Undone("; ".join(f"run {run_id!r}: {reason}" for _, run_id, reason in records.unwritable.values()))
             written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)
         except Undone as error:
             self._undone += 1
@@ -195,7 +198,7 @@ class KafkaCarrier(Carrier):
             # At once: a commit may come before the jobs are read again, and must not move offsets past what was undone.
             self._log.go_back(dict(self._committed))
             self._watcher.counted("undone")
-            raise CommitUndone(str(error)) from None
+            raise CommitUndone(str(error), list(records.unwritable.values())) from None
         except InDoubt as error:
             self._watcher.counted("in_doubt")
             for _ in range(self._writer.fencings - self._fencings):
@@ -240,7 +243,7 @@ class KafkaCarrier(Carrier):
     def _blueprints_read(self) -> bool:
         """Whether every blueprint is known that runs of a restored partition may be pinned to."""
         try:
-            self._blueprints.read_to_end()
+            self._blueprints.read_to_end(self._give_up)
         except StoreError as error:
             _LOGGER.warning("restored partitions wait for the blueprints: %s", error)
             return False

@@ -3,7 +3,7 @@
 Records go to the places that ``headrace_adapters.local.layout`` gives them. Beside them stands, in the same atomic write,
 the offset behind the last one, so a copy always knows how far it is:
 
-    M k <partition>   {"cluster", "topics": [id, id], "next": [coordination, context], "at": ms since 1970}
+    M k <partition>   {"cluster", "topics": [id, id], "next": [coordination, context], "at": when it was complete}
     M o <partition>   the coordination record of the jobs that were taken
 
 The index of timers follows from each record by itself, without a look at what was there before, so that copying is fast.
@@ -64,6 +64,9 @@ class ChangelogCopy:
             "topics": [layout.topic_ids.get(topic, "") for topic in self.topics],
         }
         self._marks: dict[int, _Marks] = {}
+        # Of copies that are being made or brought up to date, when they began or were complete last. What is deleted after
+        # that time is told for as long as tombstones are kept; a part that was copied later does not make it any later.
+        self._complete_ms: dict[int, int] = {}
 
     def progress(self, number: int) -> Progress | None:
         """How far the copy of a partition is; None where there is none, or where it is of other topics than these."""
@@ -74,7 +77,8 @@ class ChangelogCopy:
             known = orjson.loads(record)
             origin = {"cluster": known["cluster"], "topics": known["topics"]}
             done = [int(offset) for offset in known["next"]]
-            age_ms = self._clock() - int(known["at"])
+            at_ms = int(known["at"])
+            age_ms = self._clock() - at_ms
         except (ValueError, KeyError, TypeError):
             _LOGGER.warning("partition %d: the local copy does not say what it is, and is made anew", number)
             return None
@@ -87,6 +91,7 @@ class ChangelogCopy:
                 "which keys are gone", number, age_ms // 3_600_000,
             )  # fmt: skip
             return None
+        self._complete_ms[number] = at_ms
         return done
 
     def jobs_offset(self, number: int) -> int | None:
@@ -97,13 +102,15 @@ class ChangelogCopy:
     def wipe(self, number: int) -> None:
         """Drop the copy of a partition."""
         self.leave(number)
+        self._complete_ms[number] = self._clock()
         layout = Layout(number)
         spaces = (layout.head, layout.coordination, layout.context, layout.timer, layout.active, layout.parked)
         self._store.write([], [_meta_key(number), offset_place(number)], [(space, space + b"\xff") for space in spaces])
 
     def meta(self, number: int, progress: Progress) -> tuple[bytes, bytes]:
         """The record that says how far a copy is."""
-        return _meta_key(number), orjson.dumps({**self._origin, "next": progress, "at": self._clock()})
+        at_ms = self._complete_ms.get(number, self._clock())
+        return _meta_key(number), orjson.dumps({**self._origin, "next": progress, "at": at_ms})
 
     def apply(self, records: Mapping[tuple[str, int], list[Any]], progress: Mapping[int, Progress]) -> None:
         """Put changelog records, by topic and partition, into the store, with how far each one in *progress* is then."""
@@ -128,9 +135,14 @@ class ChangelogCopy:
         deletes = [key for key, value in places.items() if value is None]
         self._store.write(puts, deletes)
 
+    def reaches_end(self, number: int) -> None:
+        """With what is applied next the copy is complete."""
+        self._complete_ms.pop(number, None)
+
     def leave(self, number: int) -> None:
         """Nothing more is copied for now: the partition is worked on, or is somebody else's and not kept warm."""
         self._marks.pop(number, None)
+        self._complete_ms.pop(number, None)
 
 
 def by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[Any]]:

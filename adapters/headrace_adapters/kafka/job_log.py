@@ -16,6 +16,7 @@ from typing import Any
 
 from headrace.commands import Command
 from headrace.errors import RecordRefused
+from headrace.values import trimmed
 from headrace_adapters.base import Job
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from headrace_adapters.kafka.transactions import VALUE_BYTES_MAX, Outgoing
@@ -31,6 +32,10 @@ ANY_PARTITION = -1
 # What of a dead letter may be as long as others made it. One that could not be written would stop its partition.
 REASON_CHARS_MAX = 10_000
 KEY_BYTES_MAX = 16 * 1024
+
+# How many node jobs of a partition are known again. They come back behind what was there before them, which may be a
+# million starts; one that is not known again is decoded, and says nothing new to the engine.
+OWN_MAX = 20_000
 
 
 class JobLog:
@@ -133,7 +138,9 @@ class JobLog:
         """What was put aside is written, and these node jobs (by partition), which are known when they come back."""
         self._aside.clear()
         for number, own in jobs.items():
-            self._own.setdefault(number, set()).update(own)
+            known = self._own.setdefault(number, set())
+            if len(known) < OWN_MAX:
+                known.update(map(trimmed, own))
 
     def go_back(self, offsets: dict[int, int]) -> None:
         """Nothing since the last commit has happened; these are the offsets from which records come again."""

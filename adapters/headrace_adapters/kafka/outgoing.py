@@ -56,6 +56,8 @@ class BatchRecords:
         self.deletes: list[bytes] = []
         self.jobs: dict[int, list[bytes]] = {}
         """By partition, the node jobs among the records."""
+        self.unwritable: dict[str, tuple[int, str, str]] = {}
+        """By run, the partition, the run and the reason, where a part of its state is larger than a record can be."""
 
     def add(self, number: int, batch: Batch, next_job: int) -> None:
         """Add what was decided in partition *number*; *next_job* is the offset behind the last job that was taken."""
@@ -91,6 +93,8 @@ class BatchRecords:
         for put in writer.puts:
             key, value = put
             space = key[0]
+            if len(value) > VALUE_BYTES_MAX and space in (_COORDINATION, _CONTEXT, _HEAD):
+                self._refuse(number, key[_SKIP:], len(value))
             if space == _COORDINATION:
                 records.append(Outgoing(layout.coordination, number, key[_SKIP:], value))
             elif space == _EVENTS:
@@ -108,6 +112,14 @@ class BatchRecords:
                 records.append(Outgoing(layout.results, number, _run_id(key[1:]), fitting_result(value)))
                 continue
             puts.append(put)
+
+    def _refuse(self, number: int, key: bytes, size: int) -> None:
+        part: list[str] = orjson.loads(key.rstrip(b",]") + b"]")
+        reason = (
+            f"the record of {part[1:] or 'the head'} of its state would have {size} bytes, at most {VALUE_BYTES_MAX}: "
+            "keep large data elsewhere and pass its address"
+        )
+        self.unwritable[part[0]] = (number, part[0], reason)
 
     def _add_jobs(self, number: int, batch: Batch) -> None:
         """Work that was scheduled, and what runs tell other runs."""

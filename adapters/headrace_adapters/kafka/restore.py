@@ -82,7 +82,8 @@ class Restorer:
     @property
     def restoring(self) -> dict[int, int]:
         """The partitions that are being restored, with how many offsets are left."""
-        return {number: task.remaining for number, task in self._tasks.items() if task.state != WARM}
+        # A copy, because a server's thread asks this too.
+        return {number: task.remaining for number, task in list(self._tasks.items()) if task.state != WARM}
 
     @property
     def warm(self) -> set[int]:
@@ -166,20 +167,18 @@ class Restorer:
             self._passing("asking for the committed offset", error, task)
             return
         if answer.error is not None:
-            self._unstable(task, answer.error)
+            self._passing("asking for the committed offset", KafkaException(answer.error), task)
         elif task.state == FENCING:
             self._fence(task, answer.metadata or "")
         else:
             task.offset, task.state, task.unstable_s = answer.offset, ENDS, None
             task.committer = answer.metadata or ""
 
-    def _unstable(self, task: RestoreTask, error: KafkaError) -> None:
+    def _unstable(self, task: RestoreTask) -> None:
         """A transaction is open over the offset; its owner is about to end it, or is dead."""
         now_s = time.monotonic()
         task.unstable_s = task.unstable_s or now_s
-        if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-            _LOGGER.warning("partition %d: its committed offset is not to be had: %s", task.number, error.str())
-        elif now_s - task.unstable_s > UNSTABLE_S:
+        if now_s - task.unstable_s > UNSTABLE_S:
             task.state = FENCING
 
     def _fence(self, task: RestoreTask, transactional_id: str) -> None:
@@ -292,6 +291,9 @@ class Restorer:
                 moved[number] = task.progress
                 task.moved_s = now_s
                 task.records += len(found)
+        for number in moved:
+            if not self._tasks[number].remaining:
+                self._copy.reaches_end(number)
         if moved:
             self._copy.apply(records, moved)
         for number in moved:
@@ -364,7 +366,7 @@ class Restorer:
         if not passes(reason):
             raise store_error(f"{doing} of partition {task.number}", error, self._settings) from error
         if reason.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
-            self._unstable(task, reason)
+            self._unstable(task)
             return
         task.again_s = time.monotonic() + AGAIN_S
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())

@@ -302,7 +302,8 @@ def test_a_partition_that_goes_before_it_is_restored_is_not_worked_on() -> None:
 def test_a_restored_partition_waits_for_the_blueprints_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(owns=())
 
-    def fail() -> None:
+    def fail(give_up: Callable[[], bool]) -> None:
+        assert not give_up()
         raise StoreError("the broker is away")
 
     monkeypatch.setattr(world.carrier._blueprints, "read_to_end", fail)
