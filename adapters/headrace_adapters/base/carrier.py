@@ -88,6 +88,10 @@ class Carrier(ABC):
     logs_first = False
     """Whether every command comes from a log that has it for good, and nobody waits for an answer before it is committed."""
 
+    gather_s = 0.0
+    """How long a commit may wait for outcomes that come one after the other, where a commit costs the same whatever is in
+    it. It never waits for executions of which none ends."""
+
     def bind(self, owner: Owner) -> None:
         """Tell *owner* from now on which partitions it has. Here all of them, at once and for ever."""
         for number in range(self.partitions):

@@ -15,21 +15,22 @@ __all__ = ["AnswerCallback", "Executing", "WorkerLoop"]
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from secrets import token_hex
-from typing import Protocol
 
 from headrace.adapter import Answer
 from headrace.batch import Batch
 from headrace.commands import Command, EngineCommand, Start
 from headrace.errors import StoreError
-from headrace.execution import Execution, Outcome
+from headrace.execution import Execution
 from headrace.limits import Limits
 from headrace.partition import Partition
 from headrace.plans import Plans
 from headrace_adapters.base.carrier import Carrier, CommitUndone, Job
+from headrace_adapters.base.executing import Executing
 from headrace_adapters.base.intake import AnswerCallback, Intake
 
 BatchCallback = Callable[[Batch], None]
@@ -40,18 +41,11 @@ _LOGGER = logging.getLogger(__name__)
 # changed nothing for something that is worth a commit.
 LINGER_MS = 20
 
+# How often it is looked for outcomes before a commit.
+BEAT_S = 0.0005
+
 # What is waited for at most where nothing is due.
 IDLE_MS = 60_000
-
-
-class Executing(Protocol):
-    """What the loop needs of an executor (``headrace_adapters.execution.Executor``)."""
-
-    @property
-    def in_progress(self) -> int: ...
-    def submit(self, executions: Sequence[Execution]) -> None: ...
-    def cancel(self, tokens: Iterable[int]) -> None: ...
-    def drain(self) -> list[tuple[int, Outcome]]: ...
 
 
 class WorkerLoop:
@@ -222,6 +216,7 @@ class WorkerLoop:
                 self._due_ms = self._next_due_ms()
                 self._urgent = busy = True
         if self._urgent or self._lingered(now_ms):
+            self._gather(now_ms)
             busy = self._commit() or busy
             self._urgent = False
         if not self._stopping:
@@ -276,6 +271,16 @@ class WorkerLoop:
             if partition is not None:
                 partition.finished(token, outcome, now_ms)
         return bool(outcomes)
+
+    def _gather(self, now_ms: int) -> None:
+        """Let outcomes come that are about to, as long as some do, so that they need no commit of their own."""
+        beats = int(self._carrier.gather_s / BEAT_S)
+        while beats and self._executor.in_progress:
+            beats -= 1
+            # What goes on here is in other threads, and waking up for each of their outcomes would keep them from it.
+            time.sleep(BEAT_S)
+            if not self._take_outcomes(now_ms):
+                break
 
     def _take_commands(self, now_ms: int) -> bool:
         backlog = sum(partition.backlog for partition in self.partitions.values())

@@ -20,7 +20,6 @@ __all__ = ["Appends"]
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -29,7 +28,7 @@ from headrace_adapters.kafka.clients import Clients, Consumer, Producer
 from headrace_adapters.kafka.connection import plain_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.settings import KafkaSettings
-from headrace_adapters.kafka.transactions import InDoubt, Outgoing, send
+from headrace_adapters.kafka.transactions import InDoubt, Outgoing, hand_over
 from headrace_topics.names import OFFSET_KEY
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,7 +40,11 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 BATCH_BYTES = 4 * 1024 * 1024
 _WHOLE_BATCHES = {"linger.ms": 1_000, "batch.num.messages": 1_000_000, "batch.size": BATCH_BYTES_MAX}
 
-_RUN = re.compile(rb'\["(?:[^"\\]|\\.)*",')
+# A record that fails fails all that follow it in its partition, so the last one of each tells whether all are written. How
+# long the brokers may take is looked after here, since a record whose time is over is not covered by that.
+_WITHOUT_GAPS = {"enable.gapless.guarantee": True, "delivery.timeout.ms": 0}
+
+_RUN = re.compile(rb'\["[^"\\]*(?:\\.[^"\\]*)*",')
 
 
 class Appends:
@@ -68,7 +71,7 @@ class Appends:
     def open(self) -> None:
         """Make the producer."""
         self.close()
-        self._producer = self._clients.producer({**plain_producer(self._settings), **_WHOLE_BATCHES})
+        self._producer = self._clients.producer({**plain_producer(self._settings), **_WHOLE_BATCHES, **_WITHOUT_GAPS})
 
     def commit(
         self,
@@ -82,35 +85,32 @@ class Appends:
         Raises :class:`InDoubt` when some of them may not be written.
         """
         written: dict[tuple[str, int], int] = {}
-        failed: list[KafkaError] = []
-
-        def note(error: KafkaError | None, message: Any) -> None:
-            if error is not None:
-                failed.append(error)
-            elif message.topic() in last_of:
-                written[message.topic(), message.partition()] = message.offset() + 1
-
-        last: list[Outgoing] = []
         producer = self._producer
         assert producer is not None, "the producer was not opened"
+        first: list[Outgoing] = []
+        last: list[Outgoing] = []
         for record in records:
-            if record.topic == self._coordination_topic:
-                last.append(record)
-            else:
-                send(producer, record, on_delivery=note)
-        self._flush(producer, failed)
+            (last if record.topic == self._coordination_topic else first).append(record)
+        self._write(producer, first, written)
+        part: list[Outgoing] = []
         size, run = 0, b""
         # What a step deletes stands behind what it puts, of all runs; here the records of each run stand together.
         for record in sorted(last, key=_place):
             found = _run_of(record)
             if size > BATCH_BYTES and found != run:
-                self._flush(producer, failed)
-                size = 0
+                self._write(producer, part, written)
+                part, size = [], 0
             run = found
             size += len(record.key or b"") + len(record.value or b"")
-            send(producer, record, on_delivery=note)
+            part.append(record)
+        self._write(producer, part, written)
+        return {place: offset for place, offset in written.items() if place[0] in last_of}
+
+    def _write(self, producer: Producer, records: list[Outgoing], written: dict[tuple[str, int], int]) -> None:
+        """Write these, and wait until they are; the last one of a partition tells for those before it."""
+        failed: list[KafkaError] = []
+        hand_over(producer, records, frozenset(record.topic for record in records), written, failed)
         self._flush(producer, failed)
-        return written
 
     def _flush(self, producer: Producer, failed: list[KafkaError]) -> None:
         while producer.flush(FLUSH_S) and not failed:

@@ -65,6 +65,7 @@ class KafkaCarrier(Carrier):
 
     delivers = False
     logs_first = True
+    gather_s = 0.01
 
     def __init__(
         self,

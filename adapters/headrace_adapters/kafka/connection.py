@@ -123,8 +123,11 @@ def reader(settings: KafkaSettings, out_of_range: Literal["error", "earliest"] =
 
     A position that is not there (any more) is an error, because whoever reads a state must know of what it misses.
     """
+    consumer = _consumer(settings)
+    # Of members only: librdkafka compares it with the session of a group, and here there is none.
+    consumer.pop("max.poll.interval.ms", None)
     return {
-        **_consumer(settings),
+        **consumer,
         # A name is compulsory and nobody joins it. It begins as that of the group, so that one prefixed ACL fits both.
         "group.id": f"{settings.group}.reader",
         "auto.offset.reset": out_of_range,

@@ -122,7 +122,7 @@ class Transactions:
         failed: list[KafkaError] = []
         try:
             producer.begin_transaction()
-            _produce(producer, records, last_of, written, failed)
+            hand_over(producer, records, last_of, written, failed)
             positions = [
                 TopicPartition(self._jobs_topic, number, offset, metadata=self.transactional_id)
                 for number, offset in offsets.items()
@@ -194,7 +194,7 @@ class Transactions:
             producer.purge()
 
 
-def _produce(
+def hand_over(
     producer: Producer,
     records: Iterable[Outgoing],
     last_of: frozenset[str],

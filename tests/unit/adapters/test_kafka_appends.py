@@ -145,3 +145,27 @@ def test_its_producer_makes_whole_batches_and_is_asked_to_acknowledge_them() -> 
     assert configuration["linger.ms"] == 1_000
     assert configuration["batch.size"] > appends.BATCH_BYTES
     assert "transactional.id" not in configuration
+
+
+def test_what_a_run_loses_is_written_with_what_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step tells first what all of its runs gain, and then what they lose."""
+    monkeypatch.setattr(appends, "BATCH_BYTES", 100)
+    world = World()
+    gained = [part(run_id, "gained", b"x" * 120, number) for run_id, number in (("a", 0), ("b", 1), ("c", 0))]
+    lost = [part(run_id, "lost", None, number) for run_id, number in (("a", 0), ("b", 1), ("c", 0))]
+    offsets = [Outgoing(COORDINATION, number, b'["","offset"]', b"{}") for number in (0, 1)]
+
+    world.commit(*offsets, *gained, *lost)
+
+    batches: list[list[tuple[int, str]]] = [[]]
+    for call in world.producer.calls:
+        if call[0] == "flush":
+            batches.append([])
+        else:
+            batches[-1].append((call[4], call[3].decode()))
+    assert [batch for batch in batches if batch] == [
+        [(0, '["a","n","gained"]'), (0, '["a","n","lost"]')],
+        [(0, '["c","n","gained"]'), (0, '["c","n","lost"]')],
+        [(1, '["b","n","gained"]'), (1, '["b","n","lost"]')],
+        [(0, '["","offset"]'), (1, '["","offset"]')],
+    ], "and the offsets are never ahead of the state"

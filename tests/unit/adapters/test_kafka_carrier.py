@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.kafka.recorded_carrier import layout_of
 from tests.kafka.scripted_clients import Record, ScriptedAdmin, ScriptedClients, ScriptedConsumer, ScriptedProducer, failure
 
 from headrace import commands as c
+from headrace.blueprint import from_json
 from headrace.errors import StoreError
 from headrace.plans import Plans
 from headrace.registry import Registry
@@ -401,3 +403,35 @@ def test_without_transactions_the_store_is_written_before_the_offsets_move() -> 
     assert seen[0]
     assert world.driven.status(run_id) == "completed"
     assert world.producer.called("begin_transaction") == []
+
+
+# What no record can hold.
+
+
+@pytest.mark.parametrize("before", [0, 2], ids=["as it begins", "later"])
+def test_a_run_that_no_record_can_hold_fails_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """Its transaction would be undone for ever, and with it those of all runs of the worker."""
+    monkeypatch.setattr("headrace_adapters.kafka.outgoing.VALUE_BYTES_MAX", 30_000)
+    world = World()
+    chain = [f"n{number}" for number in range(before + 1)]
+    targets = [f"m{number}" for number in range(40)]
+    edges = [{"source": chain[-1], "target": target, "transform": "input"} for target in targets]
+    edges += [{"source": source, "target": target} for source, target in pairwise(chain)]
+    nodes = [{"id": name, "uses": "echo"} for name in (*chain, *targets)]
+    world.driven.plans.add(from_json({"id": "wide", "nodes": nodes, "edges": edges}))
+    large, other = run_on(0), run_on(1)
+    start = c.Start(large, "wide", input=b'"' + b"x" * 1_000 + b'"')
+    world.jobs_come((0, start))
+    world.until(lambda: "undone" in world.watched.told)
+    world.steps(2)
+    assert world.driven.status(large) == ("failed" if before else "")
+    world.jobs_come((0, c.Start(other, "f")), *([] if before else [(0, start)]))
+    world.steps(20)
+
+    assert world.driven.status(large) == "failed"
+    assert world.driven.status(other) == "completed"
+    assert world.watched.told.count("undone") == 1
+    written = [(topic, key, value or b"") for topic, _, key, value in world.producer.written]
+    (result,) = [value for topic, key, value in written if (topic, key) == (LAYOUT.results, large.encode())]
+    assert b"keep large data elsewhere" in result
+    assert max(len(value) for topic, _, value in written if "changelog" in topic) <= 30_000

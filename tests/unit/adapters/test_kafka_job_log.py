@@ -206,3 +206,18 @@ def test_a_partition_that_comes_back_recognises_nothing_from_before() -> None:
     log.forget([HERE])
 
     assert [job.command is None for job in log.read([message(NODE)])] == [False]
+
+
+def test_what_a_backlog_of_starts_causes_is_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Node jobs come back behind a million starts; one that is not known again says nothing new."""
+    monkeypatch.setattr(job_log, "OWN_MAX", 3)
+    log = log_of()
+    nodes = [encode_command(c.RunNode("r", "f", f"n{number}", -1, 0, 1)) for number in range(6)]
+    for node in nodes:
+        log.committed({HERE: [node]})
+
+    jobs = log.read([message(node, at) for at, node in enumerate(nodes)])
+    assert [job.command is None for job in jobs] == [True] * 3 + [False] * 3
+
+    log.committed({HERE: nodes[:1]})
+    assert [job.command is None for job in log.read([message(nodes[0], 6)])] == [True], "there is room again"

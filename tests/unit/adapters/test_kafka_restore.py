@@ -14,6 +14,7 @@ from headrace.errors import StoreError
 from headrace_adapters.kafka import restore
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy
 from headrace_adapters.kafka.restore import Restored, Restorer
+from headrace_adapters.kafka.restore_task import RestoreTask
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.memory import MemoryStore
 from headrace_topics.names import OFFSET_KEY
@@ -512,3 +513,55 @@ def test_closing_lets_go_of_the_reader(world: World) -> None:
 
     assert world.reader.called("close") == [()]
     assert world.steps() == []
+
+
+def test_an_offset_that_this_worker_may_not_ask_for_ends_it(world: World) -> None:
+    """An answer may be good as a whole, and refused for a partition."""
+    world.admin.committed[0] = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    world.restorer.add(0)
+    with pytest.raises(StoreError, match="asking for the committed offset of partition 0"):
+        world.steps()
+
+    world.admin.committed[1] = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    world.restorer.drop([0])
+    world.restorer.add(1)
+    asked = len(world.admin.calls)
+    world.steps(50)
+    assert len(world.admin.calls) <= asked + 2, "not all the time"
+    world.admin.committed[1] = 4
+    assert world.restored() == [Restored(1, 4, [0, 0])]
+
+
+def test_what_is_restoring_may_be_asked_while_partitions_come_and_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the thread of a server."""
+    for number in range(3):
+        world.restorer.add(number)
+
+    def goes(task: RestoreTask) -> int:
+        world.restorer.drop([2])
+        return 0
+
+    monkeypatch.setattr(RestoreTask, "remaining", property(goes))
+    assert world.restorer.restoring == {0: 0, 1: 0, 2: 0}
+
+
+def test_a_copy_that_was_never_complete_is_as_old_as_its_beginning(world: World) -> None:
+    """Tombstones of what it copied first may be gone, however late it copied the rest."""
+    now_ms, kept_ms = [NOW_MS], LAYOUT.tombstones_kept_ms
+    world.copy._clock = lambda: now_ms[0]
+    world.ends(0, 0, 3)
+    for at in (0, 1):
+        world.restorer.add(0)
+        world.steps()
+        world.gives(value_of(at))
+        assert world.steps() == []
+        world.restorer.drop([0])
+        now_ms[0] += kept_ms * 2 // 3
+    assert world.copy.progress(0) is None
+
+    world.restorer.add(0)
+    world.steps()
+    world.gives(*(value_of(at) for at in range(3)))
+    assert world.steps(1) == [Restored(0, 0, [0, 3])]
+    now_ms[0] += kept_ms - 1
+    assert world.copy.progress(0) == [0, 3], "it was complete"

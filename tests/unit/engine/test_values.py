@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from headrace.values import (
     encode_text,
     join_array,
     join_object,
+    trimmed,
 )
 
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -129,3 +131,15 @@ def test_encoded_values_are_joined_as_if_they_were_encoded_together(pairs: list[
     assert join_array(encode(value) for _, value in pairs) == encode([value for _, value in pairs])
     assert join_object((key, encode(value)) for key, value in pairs) == encode(dict(pairs))
     assert encode(None) == NULL
+
+
+def test_what_is_kept_takes_no_more_memory_than_it_has_bytes() -> None:
+    """The codec's own buffers have 4 KB each at least, and are not cut."""
+    values = [{"number": number, "text": "x" * 60} for number in range(1_000)]
+    tracemalloc.start()
+    kept = [*map(encode, values), *map(encode_text, "x" * 100), *(trimmed(b"x" * 10) for _ in range(9))]
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert len(kept) > 1_000
+    assert taken < 300_000
