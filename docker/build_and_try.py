@@ -1,4 +1,3 @@
-# ruff: noqa: INP001, S603, S607, T201 (a program that starts others and says what it sees; no package)
 """Builds the worker's image without a container engine, runs it, and runs a flow on it.
 
     python docker/build_and_try.py                          with a broker that it starts (Java and Maven)

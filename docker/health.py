@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 (a program of the image, and no package)
 """Ends with 0 where the worker of this container is well, else with 1 and a line that says why: the image's health check.
 
 It asks the worker's own ``/healthz``. A broker that is down does not make a worker ill: a restart would not help.

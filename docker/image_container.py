@@ -1,4 +1,3 @@
-# ruff: noqa: INP001, S603, T201 (beside the program that uses it; no package)
 """Images and containers without an engine: buildah makes them, and the kernel's namespaces run them.
 
 ``buildah run`` knows neither a read-only root nor process 1, so a worker is started as an engine would: with mounts and

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 (a program of the image's build, and no package)
 """Prints the part of ``constraints.txt`` that an image needs, with its hashes, for ``pip install --require-hashes``.
 
     python3 pins.py runtime     what a worker needs on Kafka

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 (one file, as it is copied into an image)
 """Parcels: what a flow in the worker's image may look like.
 
 weigh ──> price ──┐

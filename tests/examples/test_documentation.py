@@ -18,8 +18,9 @@ import pytest
 from headrace import Flow, events, validation, validation_graph
 
 if TYPE_CHECKING:
-    from conftest import Shell
     from tests.broker.fixtures import AppName
+
+    from conftest import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["docs/writing-flows.md"]

@@ -61,7 +61,11 @@ def test_every_direct_dependency_is_pinned_at_a_version_that_it_admits(
     project: dict[str, Any], pins: dict[str, tuple[Version, list[str]]]
 ) -> None:
     wrong = []
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"], *project["optional-dependencies"]["kafka"]]:
+    for text in [
+        *project["dependencies"],
+        *project["optional-dependencies"]["dev"],
+        *project["optional-dependencies"]["kafka"],
+    ]:
         requirement = Requirement(text)
         pin = pins.get(canonicalize_name(requirement.name))
         if pin is None or pin[0] not in requirement.specifier:

@@ -183,6 +183,15 @@ def test_a_worker_that_is_to_stop_does_not_read_to_the_end(kafka: MemoryKafka, s
         side.log.read_to_end(lambda: True)
 
 
+def test_a_worker_that_is_to_stop_does_not_wait_until_brokers_are_back(kafka: MemoryKafka, side: WorkerSide) -> None:
+    kafka.admin_errors.extend([KafkaError(KafkaError._TRANSPORT)] * 9)
+    answers = iter([False, False, True])
+
+    with pytest.raises(StoreError, match="asking how far"):
+        side.log.read_to_end(lambda: next(answers))
+    assert len(kafka.admin_errors) == 6
+
+
 def test_the_end_is_asked_for_again_while_nobody_leads_the_topic(kafka: MemoryKafka, side: WorkerSide) -> None:
     kafka.admin_errors.extend([KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION), KafkaError(KafkaError._TRANSPORT)])
     side.log.read_to_end()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.contract.driven import START_MS, Driven, result_of
+from tests.contract.driven import START_MS, Driven, InlineExecutor, result_of
 
 from headrace import commands as c
 from headrace.adapter import Answer
@@ -268,3 +268,52 @@ def test_dead_letters_are_numbered_on_over_workers(store: MemoryStore) -> None:
         made.loop.commit_begun()
 
     assert len(list(store.scan(DEAD_LETTER))) == 2
+
+
+class Trickling(InlineExecutor):
+    """Gives one outcome at a time; *asked* counts how often somebody looked."""
+
+    asked = 0
+
+    def drain(self) -> list[tuple[int, Any]]:
+        self.asked += 1
+        return [self._done.popleft()] if self._done else []
+
+
+def trickled(store: MemoryStore, gather_s: float, flow: str) -> tuple[Driven, Watched, Trickling]:
+    carrier = Watched(store)
+    carrier.gather_s = gather_s
+    made = driven(carrier)
+    made.loop._executor = executor = Trickling(FUNCTIONS, ["hang"])
+    for number in range(8):
+        made.loop.submit(c.Start(f"r{number}", flow))
+    made.loop.step()
+    assert executor.in_progress == 8
+    carrier.commits.clear()
+    return made, carrier, executor
+
+
+def test_outcomes_that_come_one_after_the_other_share_a_commit_where_a_commit_is_dear(store: MemoryStore) -> None:
+    made, carrier, _ = trickled(store, 0.01, "quick")
+    made.loop.step()
+
+    assert len(carrier.commits) == 1
+    assert [made.status(f"r{number}") for number in range(8)] == ["completed"] * 8
+
+
+def test_a_commit_does_not_wait_for_executions_of_which_none_ends(store: MemoryStore) -> None:
+    made, carrier, executor = trickled(store, 60.0, "hang")
+    executor.asked = 0
+    made.loop.submit(c.Start("late", "wait"))
+    made.loop.step()
+
+    assert len(carrier.commits) == 1
+    assert executor.asked == 2, "it looked once more, saw that nothing ended, and committed"
+
+
+def test_without_a_reason_to_gather_every_outcome_is_committed_at_once(store: MemoryStore) -> None:
+    made, carrier, _ = trickled(store, 0.0, "quick")
+    made.loop.step()
+
+    assert len(carrier.commits) == 1
+    assert [made.status(f"r{number}") for number in range(8)].count("completed") == 1
