@@ -58,9 +58,11 @@ def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
         first.stop()
 
     harm(only_store(workers))
-    workers.begin()
+    second = workers.begin()
 
     finish(workers, load, say, f"{harm.__name__}, {how}", [fault])
+    if harm is forget_what_is_where:
+        assert "is put aside as" in second.said
 
 
 def test_the_store_of_another_app_in_the_place_of_ones_own_is_not_taken_for_it(
