@@ -138,6 +138,6 @@ class StartsFailed(StoreError):
     run id is harmless.
     """
 
-    def __init__(self, message: str, run_ids: tuple[str, ...]) -> None:
+    def __init__(self, message: str, run_ids: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.run_ids = run_ids

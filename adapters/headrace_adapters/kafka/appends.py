@@ -109,7 +109,10 @@ class Appends:
     def _write(self, producer: Producer, records: list[Outgoing], written: dict[tuple[str, int], int]) -> None:
         """Write these, and wait until they are; the last one of a partition tells for those before it."""
         failed: list[KafkaError] = []
-        hand_over(producer, records, frozenset(record.topic for record in records), written, failed)
+        try:
+            hand_over(producer, records, frozenset(record.topic for record in records), written, failed)
+        except KafkaException as error:
+            failed.append(error.args[0])  # A producer that has failed for good takes nothing more.
         self._flush(producer, failed)
 
     def _flush(self, producer: Producer, failed: list[KafkaError]) -> None:

@@ -214,6 +214,10 @@ def hand_over(
     for record in records:
         topic, partition, key, value = record
         if topic in last_of:
+            if partition < 0:
+                # The client chooses where it stands, so no other record tells of it.
+                send(producer, record, on_delivery=note)
+                continue
             before = held.get((topic, partition))
             held[topic, partition] = record
             if before is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace import errors
 from headrace.commands import Command, Resume, Signal, Start
-from headrace.errors import BlueprintInvalid, HeadraceError, Problem, RunEndedBadly, StoreError
+from headrace.errors import BlueprintInvalid, HeadraceError, Problem, RunEndedBadly, StartsFailed, StoreError
 
 # Nobody reads a longer text.
 MESSAGE_CHARS_MAX = 100_000
@@ -49,6 +49,9 @@ def error_from_wire(wire: Any) -> HeadraceError:
         error.problems = tuple(Problem(*problem) for problem in wire.get("problems", ()))
     if isinstance(error, RunEndedBadly):
         error.result = None
+    if isinstance(error, StartsFailed):
+        # Raised by the client that sent them, which knows which ones; a worker that did would not be asked for many.
+        error.run_ids = ()
     return error
 
 

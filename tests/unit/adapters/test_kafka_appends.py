@@ -169,3 +169,22 @@ def test_what_a_run_loses_is_written_with_what_it_gains(monkeypatch: pytest.Monk
         [(1, '["b","n","gained"]'), (1, '["b","n","lost"]')],
         [(0, '["","offset"]'), (1, '["","offset"]')],
     ], "and the offsets are never ahead of the state"
+
+
+def test_each_dead_letter_tells_for_itself_since_they_lie_anywhere() -> None:
+    world = World()
+    letters = [Outgoing("app.dead-letters", -1, None, value) for value in (b"first", b"second")]
+    world.producer.refused[b"first"] = KafkaError.MSG_SIZE_TOO_LARGE
+
+    with pytest.raises(InDoubt):
+        world.commit(*letters, part("r", "a"))
+
+
+def test_a_producer_that_has_failed_for_good_is_replaced() -> None:
+    world = World()
+    world.producer.fails("produce", None, failure(KafkaError._FATAL))
+
+    with pytest.raises(InDoubt):
+        world.commit(part("r", "a"), part("r", "b"))
+
+    assert len(world.clients.producers) == 2
