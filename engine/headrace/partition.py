@@ -371,7 +371,7 @@ class Partition:
                 work.token = token
 
     def give_up_run(self, run_id: str, now_ms: int, reason: str) -> bool:
-        """A run about which nothing can be decided, or written, must not hang: it fails, with the reason; False for no run."""
+        """A run about which nothing can be decided or written must not hang: it fails, with the reason. False for no run."""
         run = self._residents.find(run_id)
         if isinstance(run, RunState):
             turn = Turn(run, _NO_PLAN, now_ms, self._limits)

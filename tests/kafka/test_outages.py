@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from headrace_adapters.devbroker import BrokerNode, Cluster
-from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms
+from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms, settled
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -20,14 +20,22 @@ PAUSE_S = 6.0
 
 
 def test_a_broker_that_is_killed_and_started_again_finds_all_workers_at_their_places(
-    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, seed: int, say: Say, turn: int
+    own_broker: BrokerNode, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, say: Say, turn: int
 ) -> None:
+    """It is killed when no commit is on its way.
+
+    A lone broker of Kafka 4.3 that is killed between the decision to commit and the markers has been seen to come back
+    without them: the transaction is complete, and its partitions say for ever that one is open. Where there are others
+    one of them writes the markers, so a broker is killed in the middle of commits in the test with three.
+    """
     workers = make_workers(app_name("outage"), own_broker.bootstrap)
     for _ in range(2):
         workers.begin().ready()
     load = make_load(workers, 100, turn)
 
-    load.press(after_some(load, 0.4))
+    load.allow(0.4)
+    load.drain()
+    settled(workers)
     own_broker.kill()
     own_broker.start()
     back = now_ms()

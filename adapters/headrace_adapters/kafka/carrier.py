@@ -190,6 +190,7 @@ class KafkaCarrier(Carrier):
             return
         outgoing: list[Outgoing] = records.records + self._log.aside
         try:
+            self._check_standing(began_s)
             if records.unwritable:
                 raise Undone("; ".join(f"run {run_id!r}: {reason}" for _, run_id, reason in records.unwritable.values()))
             written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)
@@ -213,6 +214,12 @@ class KafkaCarrier(Carrier):
         self._committed |= offsets
         self._log.committed(records.jobs)
         self._watcher.committed(len(outgoing), len(taken), time.monotonic() - began_s)
+
+    def _check_standing(self, now_s: float) -> None:
+        """Without a transaction no broker refuses what comes from a worker that stood still while others took its place."""
+        still_s = now_s - self._consumer.polled_s
+        if self._settings.guarantee != "exactly_once" and still_s * 1_000 > self._settings.session_timeout_ms:
+            raise Undone(f"this worker stood still for {still_s:.0f} s, and its partitions may be others' by now")
 
     def _keep(self, records: BatchRecords, written: dict[tuple[str, int], int]) -> None:
         """The store takes over what was committed, and how far the changelogs are."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["JobConsumer"]
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -53,6 +54,8 @@ class JobConsumer:
         self._error: BaseException | None = None
         self._fetched: deque[Any] = deque()
         self._full = False
+        self.polled_s = time.monotonic()
+        """When the group was last asked whether anything has changed."""
         self.assigned: set[int] = set()
         """What the group has given to this worker."""
         self.reading: set[int] = set()
@@ -133,6 +136,7 @@ class JobConsumer:
     def wait(self, timeout_s: float) -> None:
         """Wait until there is a record, or until the time is over."""
         if not self._fetched:
+            self.polled_s = time.monotonic()
             message = self.client.poll(timeout_s)
             if message is not None:
                 self._fetched.append(message)
@@ -143,6 +147,7 @@ class JobConsumer:
         Raises what went wrong in a callback, and :class:`StoreError` for what does not pass by itself.
         """
         self._set_full(limit == 0)
+        self.polled_s = time.monotonic()
         messages: list[Any] = []
         # One record by poll first: consume may wait its whole time for the rest.
         if limit:

@@ -48,6 +48,9 @@ ATTEMPT_S = 5.0
 # How long a call is repeated before the producer is given up for a new one.
 PATIENCE_S = 8.0
 
+# Between two calls, where the first one was refused at once.
+AGAIN_S = 0.02
+
 # A worker that is fenced again and again shares its slot with another one that lives.
 FENCED_MAX = 5
 FENCED_WINDOW_S = 60.0
@@ -155,7 +158,10 @@ class Transactions:
                     raise
                 if time.monotonic() > deadline_s or not (resumes or reason.code() != KafkaError._TIMED_OUT):
                     raise
+                if reason.code() == KafkaError._CONFLICT:
+                    raise  # A commit that was given up goes on, and nothing but a new producer ends that.
                 _LOGGER.warning("a transaction waits for the brokers: %s", reason.str())
+                time.sleep(AGAIN_S)
 
     def _end(self, producer: Producer, reason: KafkaError) -> None:
         """End a transaction that failed; always raises."""

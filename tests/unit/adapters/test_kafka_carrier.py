@@ -435,3 +435,24 @@ def test_a_run_that_no_record_can_hold_fails_and_holds_up_nobody(monkeypatch: py
     (result,) = [value for topic, key, value in written if (topic, key) == (LAYOUT.results, large.encode())]
     assert b"keep large data elsewhere" in result
     assert max(len(value) for topic, _, value in written if "changelog" in topic) <= 30_000
+
+
+@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+def test_without_transactions_a_worker_that_stood_still_asks_the_group_before_it_writes(guarantee: str) -> None:
+    """Its partitions may be others', and no broker refuses its records; a transaction has the generation to fence it."""
+    world = World(guarantee)
+    read = world.carrier._log.read
+
+    def stand_still(messages: list[Any]) -> Any:
+        world.carrier._log.read = read  # type: ignore[method-assign]
+        world.carrier._consumer.polled_s -= 10
+        world.member.lose(0, 1)
+        return read(messages)
+
+    world.carrier._log.read = stand_still  # type: ignore[method-assign]
+    world.jobs_come((0, c.Start(run_on(0), "f", request_id="asked")))
+    world.steps()
+
+    assert world.owned == {}
+    written = [topic for topic, *_ in world.producer.written]
+    assert (LAYOUT.coordination in written) == (guarantee == "exactly_once")
