@@ -30,6 +30,7 @@ from headrace_adapters.kafka.topic_layout import TopicLayout
 _LOGGER = logging.getLogger(__name__)
 
 REQUEST_S = 10.0
+REQUEST_S_MIN = 0.5
 END_S = 60.0
 ASK_AGAIN_S = 0.05
 
@@ -49,9 +50,10 @@ class BlueprintLog:
         self._newest: dict[str, str] = {}
         self._seen: set[tuple[str, str]] = set()
 
-    def read_to_end(self, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Read everything that is there now. Raises :class:`StoreError` when that does not succeed."""
-        deadline_s = time.monotonic() + END_S
+    def read_to_end(self, give_up: Callable[[], bool] = lambda: False, within_s: float | None = None) -> None:
+        """Read everything that is there now. Raises :class:`StoreError` when that does not succeed in time."""
+        within_s = END_S if within_s is None else within_s
+        deadline_s = time.monotonic() + within_s
         end = self._ask_end(deadline_s, give_up)
         while self._position < end:
             # One record by poll first: consume may wait its whole time for the rest.
@@ -60,7 +62,7 @@ class BlueprintLog:
                 self._take([first, *self._reader.consume(1_000, 0)])
             if time.monotonic() > deadline_s or give_up():
                 raise StoreError(
-                    f"{self._topic} could not be read to its end, {end}, within {END_S:g} s (it is at {self._position}): "
+                    f"{self._topic} could not be read to its end, {end}, within {within_s:g} s (it is at {self._position}): "
                     "look after the brokers, and start again"
                 )
 
@@ -68,17 +70,19 @@ class BlueprintLog:
         """Where the topic ends; asked again while brokers find out who leads it."""
         place = TopicPartition(self._topic, 0)
         while True:
+            request_s = min(REQUEST_S, max(REQUEST_S_MIN, deadline_s - time.monotonic()))
             asked = self._admin.list_offsets(
-                {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
+                {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=request_s
             )
             try:
-                end: int = asked[place].result(REQUEST_S + 1).offset
+                end: int = asked[place].result(request_s + 1).offset
                 if end < 0:
                     # The client's way of saying that nobody leads the partition at this moment.
                     raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
-            except KafkaException as error:
-                if not passes(error.args[0]) or time.monotonic() > deadline_s or give_up():
-                    raise store_error(f"asking how far {self._topic} goes", error, self._settings) from error
+            except (KafkaException, TimeoutError) as error:
+                reason = error.args[0] if isinstance(error, KafkaException) else KafkaError(KafkaError._TIMED_OUT)
+                if not passes(reason) or time.monotonic() > deadline_s or give_up():
+                    raise store_error(f"asking how far {self._topic} goes", reason, self._settings) from error
                 time.sleep(ASK_AGAIN_S)
             else:
                 return end

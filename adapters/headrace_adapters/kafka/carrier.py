@@ -251,7 +251,8 @@ class KafkaCarrier(Carrier):
     def _blueprints_read(self) -> bool:
         """Whether every blueprint is known that runs of a restored partition may be pinned to."""
         try:
-            self._blueprints.read_to_end(self._give_up)
+            # Other partitions wait for it, so it is rather tried again.
+            self._blueprints.read_to_end(self._give_up, BLUEPRINTS_S)
         except StoreError as error:
             _LOGGER.warning("restored partitions wait for the blueprints: %s", error)
             return False

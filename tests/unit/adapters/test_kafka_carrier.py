@@ -304,8 +304,9 @@ def test_a_partition_that_goes_before_it_is_restored_is_not_worked_on() -> None:
 def test_a_restored_partition_waits_for_the_blueprints_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(owns=())
 
-    def fail(give_up: Callable[[], bool]) -> None:
+    def fail(give_up: Callable[[], bool], within_s: float) -> None:
         assert not give_up()
+        assert within_s <= 1, "other partitions wait as long"
         raise StoreError("the broker is away")
 
     monkeypatch.setattr(world.carrier._blueprints, "read_to_end", fail)
