@@ -255,7 +255,7 @@ def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicSta
         open_ = []
         for place, future in asked.items():
             try:
-                ends[place] = future.result(ANSWER_S + 5).offset
+                ends[place] = _known(future.result(ANSWER_S + 5).offset)
             except (KafkaException, TimeoutError) as error:
                 if not _is(error, *_NOT_YET) or time.monotonic() > deadline:
                     raise _failure(admin, settings, doing, error) from error
@@ -263,6 +263,13 @@ def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicSta
         if open_:
             time.sleep(KNOWN_LOOK_S)
     return ends
+
+
+def _known(offset: int) -> int:
+    if offset < 0:
+        # The client's way of saying that nobody leads the partition at this moment.
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+    return offset
 
 
 def _ask_ends(admin: AdminClient, places: list[TopicPartition]) -> Mapping[TopicPartition, Future[Any]]:
