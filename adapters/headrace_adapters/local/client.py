@@ -12,20 +12,19 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-import orjson
-
 from headrace.adapter import Answer, Client, RunResult
 from headrace.batch import Batch
-from headrace.commands import Command, EngineCommand
-from headrace.errors import RecordRefused, StoreError
+from headrace.commands import Command
+from headrace.errors import StoreError
 from headrace.plans import Plans
 from headrace.state import RunState
 from headrace.view import status_view
 from headrace_adapters.base import WorkerLoop
+from headrace_adapters.base.run_views import at_the_door, history_of, result_view, run_row
 from headrace_adapters.local.carrier import append_jobs
 from headrace_adapters.local.layout import EVENTS, RESULT, KeyValueStore
 from headrace_adapters.local.reader import LocalReader
-from headrace_topics.jobs_record import decode_command, encode_command
+from headrace_topics.jobs_record import decode_command
 from headrace_topics.names import run_prefix
 from headrace_topics.partitioning import partition_of
 from headrace_topics.results_record import decode_result
@@ -75,7 +74,8 @@ class LocalClient(Client):
 
         Raises :class:`RecordRefused`, which names the field, for a command that could not stand in a record.
         """
-        command = self._at_the_door(command)
+        bytes_max = self._value_bytes_max
+        command = decode_command(at_the_door(command, bytes_max), value_bytes_max=bytes_max)
         if self._loop is None:
             self._next_job = append_jobs(self._store, [command], self._next_job)
             return Answer("accepted", "it is taken up when a worker starts")
@@ -86,16 +86,6 @@ class LocalClient(Client):
         answered.add_done_callback(self._asked.discard)
         self._loop.submit(command, lambda answer: _tell(here, answered, answer))
         return await answered
-
-    def _at_the_door(self, command: Command) -> Command:
-        """The command as its record says it: what comes from a program is checked as what comes from a producer."""
-        if isinstance(command, EngineCommand):
-            raise RecordRefused(f"{type(command).__name__} is what the engine says to itself: no client may send it")
-        try:
-            record = encode_command(command)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise RecordRefused(f"{type(command).__name__} cannot be written as a record: {error}") from None
-        return decode_command(record, value_bytes_max=self._value_bytes_max)
 
     async def result(self, run_id: str, timeout_s: float | None = None) -> RunResult | None:
         """The final result; see :meth:`headrace.adapter.Client.result`."""
@@ -120,9 +110,7 @@ class LocalClient(Client):
             return status_view(run, self._plans.get(run.blueprint_id, run.version), self._clock())
         record = self._store.get(RESULT + run_prefix(run_id))
         assert record is not None, f"run {run_id!r} has ended without a result"
-        data = orjson.loads(record)
-        data["flow"] = data.pop("blueprintId")
-        return {**data, "nodes": [], "awaiting": []}
+        return result_view(record)
 
     async def runs(
         self, *, states: frozenset[str] | None = None, flow: str | None = None, limit: int = 100
@@ -134,7 +122,7 @@ class LocalClient(Client):
         found: list[dict[str, Any]] = []
         for reader in self._readers:
             for run_id, record in reader.heads():
-                row = _head_row(run_id, record)
+                row = run_row(run_id, record)
                 if (states is None or row["status"] in states) and (flow is None or row["flow"] == flow):
                     found.append(row)
                     if len(found) >= limit:
@@ -154,7 +142,7 @@ class LocalClient(Client):
                         events = (key + b"\0", events[1])
                     else:
                         rejections = (key + b"\0", rejections[1])
-                    for event in _flat(orjson.loads(record)):
+                    for event in history_of(record):
                         ended = ended or event["type"] in ("runCompleted", "runFailed", "runCancelled")
                         yield event
                 if records:
@@ -284,32 +272,3 @@ def _succeed(future: asyncio.Future[_T], value: _T) -> None:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def _head_row(run_id: str, record: bytes) -> dict[str, Any]:
-    try:
-        return _readable_row(run_id, orjson.loads(record))
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return {"runId": run_id, "flow": "", "version": "", "status": "unreadable", "startedAt": 0}
-
-
-def _readable_row(run_id: str, head: dict[str, Any]) -> dict[str, Any]:
-    status = head.get("ended")
-    if status is None:
-        flags = ("parked", "paused", "awaiting")
-        status = next((flag for flag in flags if head.get(flag)), "running")
-    row = {"runId": run_id, "flow": head["blueprintId"], "version": head["version"], "status": status}
-    row["startedAt"] = head["startedAt"]
-    if "endedAt" in head:
-        row["endedAt"] = head["endedAt"]
-    return row
-
-
-def _flat(record: dict[str, Any]) -> list[dict[str, Any]]:
-    if "rejected" in record:
-        return [{"seq": None, "at": record["rejected"]["at"], "type": "commandRejected", **record["rejected"]}]
-    events: list[dict[str, Any]] = []
-    for decision in record["decisions"]:
-        for event in decision["events"]:
-            events.append({"seq": record["seq"] + len(events), "at": decision["at"], **event})
-    return events
