@@ -309,7 +309,7 @@ async def test_trap_06_what_goes_wrong_in_a_callback_is_raised_and_skips_nothing
 async def test_trap_06_what_is_open_is_committed_before_partitions_go(
     make_here: Callable[[str], Workers], make_load: MakeLoad, tmp_path: Path
 ) -> None:
-    """The metadata that is taken within the callback is accepted, and nothing is executed that was done.
+    """Commits with metadata taken within the callback end one way or the other, and nothing is lost or recorded twice.
 
     Members come and go quickly here, and where one rebalance follows on the heels of another the broker may refuse what
     the callback commits: that is undone, and done again by whoever has the partition, which the end of the load shows.
