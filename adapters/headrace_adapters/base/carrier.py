@@ -18,7 +18,6 @@ from __future__ import annotations
 
 __all__ = ["Carrier", "CommitUndone", "Job", "Owner"]
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -26,6 +25,7 @@ from typing import NamedTuple, Protocol
 from headrace.batch import Batch
 from headrace.commands import Command
 from headrace.ports import RunReader
+from headrace_adapters.base.host import Event
 
 
 class Job(NamedTuple):
@@ -97,7 +97,7 @@ class Carrier(ABC):
         for number in range(self.partitions):
             owner.take_over(number)
 
-    def wait(self, wake: threading.Event, timeout_s: float, executing: int) -> None:  # noqa: ARG002
+    def wait(self, wake: Event, timeout_s: float, executing: int) -> None:  # noqa: ARG002
         """Return when *wake* is set, when there may be jobs to poll, or when the time is over.
 
         *executing* is how many executions may end meanwhile; each end sets *wake*.

@@ -14,8 +14,6 @@ from __future__ import annotations
 __all__ = ["AnswerCallback", "Executing", "WorkerLoop"]
 
 import logging
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -31,6 +29,7 @@ from headrace.partition import Partition
 from headrace.plans import Plans
 from headrace_adapters.base.carrier import Carrier, CommitUndone, Job
 from headrace_adapters.base.executing import Executing
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.base.intake import AnswerCallback, Intake
 
 BatchCallback = Callable[[Batch], None]
@@ -62,6 +61,7 @@ class WorkerLoop:
         slots: int = 1_000,
         backlog_max: int = 10_000,
         batch_max: int = 2_000,
+        host: Host = THIS_HOST,
     ) -> None:
         self._carrier = carrier
         self._plans = plans
@@ -94,7 +94,8 @@ class WorkerLoop:
         self._begun_ms: int | None = None
         self._urgent = False
         self._next_partition = 0
-        self._wake = threading.Event()
+        self._host = host
+        self._wake = host.event()
         self._stopping = False
         self.stopped: StoreError | None = None
         """What it died of, once it has."""
@@ -278,7 +279,7 @@ class WorkerLoop:
         while beats and self._executor.in_progress:
             beats -= 1
             # What goes on here is in other threads, and waking up for each of their outcomes would keep them from it.
-            time.sleep(BEAT_S)
+            self._host.sleep(BEAT_S)
             if not self._take_outcomes(now_ms):
                 break
 

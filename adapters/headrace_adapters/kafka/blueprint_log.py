@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["BlueprintLog"]
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from confluent_kafka.admin import OffsetSpec
 from headrace.blueprint import Blueprint, from_json, to_json
 from headrace.errors import DefinitionError, StoreError
 from headrace.plans import Plans
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.clients import Clients
 from headrace_adapters.kafka.connection import admin, plain_producer, reader
 from headrace_adapters.kafka.failures import store_error
@@ -38,11 +38,14 @@ ASK_AGAIN_S = 0.05
 class BlueprintLog:
     """Reads the topic into *plans*, and writes the blueprints of an app into it."""
 
-    def __init__(self, clients: Clients, settings: KafkaSettings, layout: TopicLayout, plans: Plans) -> None:
+    def __init__(
+        self, clients: Clients, settings: KafkaSettings, layout: TopicLayout, plans: Plans, host: Host = THIS_HOST
+    ) -> None:
         self._clients = clients
         self._settings = settings
         self._topic = layout.blueprints
         self._plans = plans
+        self._host = host
         self._admin = clients.admin(admin(settings))
         self._reader = clients.consumer(reader(settings))
         self._reader.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
@@ -53,14 +56,14 @@ class BlueprintLog:
     def read_to_end(self, give_up: Callable[[], bool] = lambda: False, within_s: float | None = None) -> None:
         """Read everything that is there now. Raises :class:`StoreError` when that does not succeed in time."""
         within_s = END_S if within_s is None else within_s
-        deadline_s = time.monotonic() + within_s
+        deadline_s = self._host.now_s() + within_s
         end = self._ask_end(deadline_s, give_up)
         while self._position < end:
             # One record by poll first: consume may wait its whole time for the rest.
             first = self._reader.poll(0.2)
             if first is not None:
                 self._take([first, *self._reader.consume(1_000, 0)])
-            if time.monotonic() > deadline_s or give_up():
+            if self._host.now_s() > deadline_s or give_up():
                 raise StoreError(
                     f"{self._topic} could not be read to its end, {end}, within {within_s:g} s (it is at {self._position}): "
                     "look after the brokers, and start again"
@@ -70,7 +73,7 @@ class BlueprintLog:
         """Where the topic ends; asked again while brokers find out who leads it."""
         place = TopicPartition(self._topic, 0)
         while True:
-            request_s = min(REQUEST_S, max(REQUEST_S_MIN, deadline_s - time.monotonic()))
+            request_s = min(REQUEST_S, max(REQUEST_S_MIN, deadline_s - self._host.now_s()))
             asked = self._admin.list_offsets(
                 {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=request_s
             )
@@ -81,9 +84,9 @@ class BlueprintLog:
                     raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
             except (KafkaException, TimeoutError) as error:
                 reason = error.args[0] if isinstance(error, KafkaException) else KafkaError(KafkaError._TIMED_OUT)
-                if not passes(reason) or time.monotonic() > deadline_s or give_up():
+                if not passes(reason) or self._host.now_s() > deadline_s or give_up():
                     raise store_error(f"asking how far {self._topic} goes", reason, self._settings) from error
-                time.sleep(ASK_AGAIN_S)
+                self._host.sleep(ASK_AGAIN_S)
             else:
                 return end
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 __all__ = ["KafkaCarrier"]
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
@@ -25,6 +23,7 @@ from headrace.batch import Batch
 from headrace.errors import StoreError
 from headrace.limits import Limits
 from headrace_adapters.base import Carrier, CommitUndone, Job, Owner
+from headrace_adapters.base.host import THIS_HOST, Event, Host
 from headrace_adapters.kafka.appends import Appends
 from headrace_adapters.kafka.blueprint_log import BlueprintLog
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy
@@ -81,6 +80,7 @@ class KafkaCarrier(Carrier):
         give_up: Callable[[], bool],
         plans_changed: Callable[[], None],
         watcher: Watcher | None = None,
+        host: Host = THIS_HOST,
     ) -> None:
         self.partitions = layout.partitions
         self._clients = clients
@@ -90,18 +90,19 @@ class KafkaCarrier(Carrier):
         self._store = store
         self._blueprints = blueprints
         self._client_id = client_id
+        self._host = host
         self._give_up = give_up
         self._plans_changed = plans_changed
         self._watcher: Watcher = watcher or Unwatched()
         self._copy = ChangelogCopy(store, layout, clock)
         transactional_id = f"{settings.app}.{slot_id}"
         self._writer: Transactions | Appends = (
-            Transactions(clients, settings, transactional_id, layout.jobs, give_up)
+            Transactions(clients, settings, transactional_id, layout.jobs, give_up, host)
             if settings.guarantee == "exactly_once"
             else Appends(clients, settings, layout.jobs, layout.coordination, give_up)
         )
-        self._restorer = Restorer(clients, settings, layout, self._copy, transactional_id, self._watcher.restoring)
-        self._standby = Standby(clients.admin(admin(settings)), settings.group, layout.jobs, settings.standby)
+        self._restorer = Restorer(clients, settings, layout, self._copy, transactional_id, self._watcher.restoring, host)
+        self._standby = Standby(clients.admin(admin(settings)), settings.group, layout.jobs, settings.standby, host)
         self._log = JobLog(layout, self._limits.value_bytes_max, clock, self._watcher.counted)
         self._rejections = count()
         self._changelogs = frozenset(self._copy.topics)
@@ -123,7 +124,7 @@ class KafkaCarrier(Carrier):
         # What a predecessor in this slot left open ends here, before anybody waits for it.
         self._writer.open()
         self._consumer = JobConsumer(
-            self._clients, self._settings, self._layout.jobs, self._client_id, owner, self._released
+            self._clients, self._settings, self._layout.jobs, self._client_id, owner, self._released, self._host
         )
         self._joined = True
 
@@ -145,7 +146,7 @@ class KafkaCarrier(Carrier):
         """The partitions of other workers that are kept warm."""
         return self._restorer.warm
 
-    def wait(self, wake: threading.Event, timeout_s: float, executing: int) -> None:
+    def wait(self, wake: Event, timeout_s: float, executing: int) -> None:
         """Wait for outcomes and for records, whichever comes first."""
         if self.restoring:
             wake.wait(min(timeout_s, RESTORING_GLANCE_S))
@@ -166,7 +167,7 @@ class KafkaCarrier(Carrier):
             # A hand-over within that call was undone: these come again, behind those that were undone.
             messages = []
         self._restore()
-        now_s = time.monotonic()
+        now_s = self._host.now_s()
         if now_s >= self._blueprints_due_s:
             self._blueprints_due_s = now_s + BLUEPRINTS_S
             if self._blueprints.poll():
@@ -178,7 +179,7 @@ class KafkaCarrier(Carrier):
 
     def commit(self, batches: Sequence[tuple[int, Batch]], taken: Sequence[bytes], now_ms: int) -> None:
         """One transaction, then the store."""
-        began_s = time.monotonic()
+        began_s = self._host.now_s()
         records = BatchRecords(self._layout, self._rejections, self._limits.dedup_window_ms)
         for number, batch in batches:
             assert number in self._consumer.assigned, f"partition {number} is not this worker's"
@@ -213,7 +214,7 @@ class KafkaCarrier(Carrier):
         self._writer.settle(offsets, self._consumer.client)
         self._committed |= offsets
         self._log.committed(records.jobs)
-        self._watcher.committed(len(outgoing), len(taken), time.monotonic() - began_s)
+        self._watcher.committed(len(outgoing), len(taken), self._host.now_s() - began_s)
 
     def _check_standing(self, now_s: float) -> None:
         """Without a transaction no broker refuses what comes from a worker that stood still while others took its place."""

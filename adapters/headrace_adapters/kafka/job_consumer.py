@@ -18,7 +18,6 @@ from __future__ import annotations
 __all__ = ["JobConsumer"]
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from headrace_adapters.base import Owner
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.clients import Clients, Consumer
 from headrace_adapters.kafka.connection import group_consumer
 from headrace_adapters.kafka.failures import store_error
@@ -46,15 +46,17 @@ class JobConsumer:
         client_id: str,
         owner: Owner,
         released: Callable[[Iterable[int]], None],
+        host: Host = THIS_HOST,
     ) -> None:
         self._settings = settings
         self._topic = topic
         self._owner = owner
         self._released = released
+        self._host = host
         self._error: BaseException | None = None
         self._fetched: deque[Any] = deque()
         self._full = False
-        self.polled_s = time.monotonic()
+        self.polled_s = self._host.now_s()
         """When the group was last asked whether anything has changed."""
         self.assigned: set[int] = set()
         """What the group has given to this worker."""
@@ -136,7 +138,7 @@ class JobConsumer:
     def wait(self, timeout_s: float) -> None:
         """Wait until there is a record, or until the time is over."""
         if not self._fetched:
-            self.polled_s = time.monotonic()
+            self.polled_s = self._host.now_s()
             message = self.client.poll(timeout_s)
             if message is not None:
                 self._fetched.append(message)
@@ -147,7 +149,7 @@ class JobConsumer:
         Raises what went wrong in a callback, and :class:`StoreError` for what does not pass by itself.
         """
         self._set_full(limit == 0)
-        self.polled_s = time.monotonic()
+        self.polled_s = self._host.now_s()
         messages: list[Any] = []
         # One record by poll first: consume may wait its whole time for the rest.
         if limit:

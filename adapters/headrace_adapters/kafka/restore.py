@@ -20,14 +20,13 @@ from __future__ import annotations
 __all__ = ["Restored", "Restorer"]
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress, by_place
 from headrace_adapters.kafka.clients import Admin, Clients, Consumer
 from headrace_adapters.kafka.connection import admin, reader, transactional_producer
@@ -67,6 +66,7 @@ class Restorer:
         copy: ChangelogCopy,
         transactional_id: str,
         told: Callable[[int, int, int], None] = lambda number, records, remaining: None,  # noqa: ARG005
+        host: Host = THIS_HOST,
     ) -> None:
         self._clients = clients
         self._settings = settings
@@ -74,6 +74,7 @@ class Restorer:
         self._copy = copy
         self._transactional_id = transactional_id
         self._told = told
+        self._host = host
         self._admin: Admin = clients.admin(admin(settings))
         self._made: Consumer | None = None
         self._tasks: dict[int, RestoreTask] = {}
@@ -103,18 +104,18 @@ class Restorer:
         task = self._tasks.get(number)
         if task is None or task.state != WARM:
             self.drop([number])
-            task = self._tasks[number] = RestoreTask(number, OFFSETS)
+            task = self._tasks[number] = RestoreTask(number, OFFSETS, self._host.now_s())
         task.state = OFFSETS
         # Ends that were asked for while the old owner still wrote say nothing: this time the offset comes first.
         task.asked_ends, task.asked_starts = {}, {}
-        task.begun_s = task.moved_s = task.told_s = time.monotonic()
+        task.begun_s = task.moved_s = task.told_s = self._host.now_s()
 
     def keep_warm(self, numbers: Iterable[int]) -> None:
         """Follow the changelogs of just these partitions, beside those that are being restored."""
         wanted = set(numbers)
         self.drop(self.warm - wanted)
         for number in wanted - self._tasks.keys():
-            self._tasks[number] = RestoreTask(number, WARM)
+            self._tasks[number] = RestoreTask(number, WARM, self._host.now_s())
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Stop with these; their copies stay as they are."""
@@ -128,7 +129,7 @@ class Restorer:
         """Do a slice of the work; gives the partitions that are up to date."""
         if not self._tasks:
             return []
-        now_s = time.monotonic()
+        now_s = self._host.now_s()
         for task in self._tasks.values():
             if now_s < task.again_s:
                 continue
@@ -176,7 +177,7 @@ class Restorer:
 
     def _unstable(self, task: RestoreTask) -> None:
         """A transaction is open over the offset; its owner is about to end it, or is dead."""
-        now_s = time.monotonic()
+        now_s = self._host.now_s()
         task.unstable_s = task.unstable_s or now_s
         if now_s - task.unstable_s > UNSTABLE_S:
             task.state = FENCING
@@ -186,7 +187,7 @@ class Restorer:
         if not self._may_fence(transactional_id):
             task.state, task.unstable_s = OFFSETS, None
             return
-        self._fenced_s[transactional_id] = time.monotonic()
+        self._fenced_s[transactional_id] = self._host.now_s()
         _LOGGER.warning("partition %d: the transaction that %s left open is ended", task.number, transactional_id)
 
         def fence() -> None:
@@ -198,13 +199,12 @@ class Restorer:
                 self._fenced_s.pop(transactional_id, None)
 
         task.state = FENCING
-        task.fencing = threading.Thread(target=fence, name="headrace-fencing", daemon=True)
-        task.fencing.start()
+        task.fencing = self._host.run_aside(fence, "headrace-fencing")
 
     def _may_fence(self, transactional_id: str) -> bool:
         """Once is enough: what holds up after that is somebody else's, while this one may live and own other partitions."""
         fenced_s = self._fenced_s.get(transactional_id)
-        is_over = fenced_s is None or time.monotonic() - fenced_s > self._settings.transaction_timeout_ms / 1_000
+        is_over = fenced_s is None or self._host.now_s() - fenced_s > self._settings.transaction_timeout_ms / 1_000
         return is_over and transactional_id not in ("", self._transactional_id)
 
     # How far the changelogs go.
@@ -229,7 +229,7 @@ class Restorer:
             return
         if min(task.ends + first) < 0:
             # A partition without a leader has no offsets, and the client says so by one that is none.
-            task.again_s = time.monotonic() + AGAIN_S
+            task.again_s = self._host.now_s() + AGAIN_S
             return
         task.first_job = first.pop()
         self._begin_reading(task, first)
@@ -264,7 +264,7 @@ class Restorer:
         if not messages:
             self._watch_stalls()
             return
-        now_s = time.monotonic()
+        now_s = self._host.now_s()
         moved: dict[int, Progress] = {}
         records: dict[tuple[str, int], list[Any]] = {}
         for (topic, number), row in by_place(messages).items():
@@ -318,7 +318,7 @@ class Restorer:
 
     def _finish(self, task: RestoreTask) -> Restored:
         self.drop([task.number])
-        took_s = time.monotonic() - task.begun_s
+        took_s = self._host.now_s() - task.begun_s
         if task.records:
             _LOGGER.info("partition %d: restored, %d records in %.1f s", task.number, task.records, took_s)
         self._told(task.number, task.records, 0)
@@ -346,7 +346,7 @@ class Restorer:
             _LOGGER.info("partition %d: restoring, %d records so far, %.0f %%", task.number, task.records, done)
 
     def _watch_stalls(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._host.now_s()
         for task in self._tasks.values():
             held_s = min(task.held_s.values(), default=now_s)
             if task.state == READING and now_s - held_s > UNSTABLE_S and self._may_fence(task.committer):
@@ -368,5 +368,5 @@ class Restorer:
         if reason.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
             self._unstable(task)
             return
-        task.again_s = time.monotonic() + AGAIN_S
+        task.again_s = self._host.now_s() + AGAIN_S
         _LOGGER.warning("partition %d: %s: %s", task.number, doing, reason.str())

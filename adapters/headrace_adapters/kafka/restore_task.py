@@ -4,13 +4,12 @@ from __future__ import annotations
 
 __all__ = ["ENDS", "FENCING", "OFFSETS", "READING", "WARM", "RestoreTask", "Restored"]
 
-import threading
-import time
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
 
+from headrace_adapters.base.host import Aside
 from headrace_adapters.kafka.changelog_copy import Progress
 
 # The states of a partition; ``restore.py`` tells what happens in each.
@@ -28,13 +27,13 @@ class Restored(NamedTuple):
 class RestoreTask:
     """*offset* is the one that is committed, negative where none is; *ends* are those of the changelogs."""
 
-    def __init__(self, number: int, state: str) -> None:
+    def __init__(self, number: int, state: str, now_s: float) -> None:
         self.number = number
         self.state = state
         self.asked: Future[Any] | None = None
         self.asked_ends: dict[TopicPartition, Future[Any]] = {}
         self.asked_starts: dict[TopicPartition, Future[Any]] = {}
-        self.fencing: threading.Thread | None = None
+        self.fencing: Aside | None = None
         self.offset = 0
         self.first_job = 0
         self.unstable_s: float | None = None
@@ -45,7 +44,7 @@ class RestoreTask:
         self.again_s = 0.0
         self.progress: Progress = []
         self.ends: Progress = []
-        self.begun_s = self.moved_s = self.told_s = time.monotonic()
+        self.begun_s = self.moved_s = self.told_s = now_s
         self.records = 0
         self.reading = False
 

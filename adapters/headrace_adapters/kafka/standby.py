@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ["Standby", "warm_partitions"]
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from hashlib import blake2b
@@ -18,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import ConsumerGroupState, KafkaException
 
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.clients import Admin
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,17 +41,18 @@ def warm_partitions(member: str, owners: Mapping[int, str], members: Iterable[st
 class Standby:
     """Asks the group now and then. Used from the loop's thread, and never waits."""
 
-    def __init__(self, admin: Admin, group: str, topic: str, replicas: int) -> None:
+    def __init__(self, admin: Admin, group: str, topic: str, replicas: int, host: Host = THIS_HOST) -> None:
         self._admin = admin
         self._group = group
         self._topic = topic
         self._replicas = replicas
+        self._host = host
         self._asked: Future[Any] | None = None
         self._due_s = 0.0
 
     def look(self, member: str) -> set[int] | None:
         """The partitions to keep warm; None where nothing new is known. *member* is this worker's id in the group."""
-        now_s = time.monotonic()
+        now_s = self._host.now_s()
         if not self._replicas or not member:
             return None
         if self._asked is None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 __all__ = ["VALUE_BYTES_MAX", "InDoubt", "Outgoing", "Transactions", "Undone"]
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from headrace.errors import StoreError
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.clients import Clients, Consumer, Producer
 from headrace_adapters.kafka.connection import transactional_producer
 from headrace_adapters.kafka.failures import store_error
@@ -83,12 +83,14 @@ class Transactions:
         transactional_id: str,
         jobs_topic: str,
         give_up: Callable[[], bool],
+        host: Host = THIS_HOST,
     ) -> None:
         self._clients = clients
         self._settings = settings
         self.transactional_id = transactional_id
         self._jobs_topic = jobs_topic
         self._give_up = give_up
+        self._host = host
         self._fenced_at: deque[float] = deque(maxlen=FENCED_MAX)
         self._producer: Producer | None = None
         self.fencings = 0
@@ -147,7 +149,7 @@ class Transactions:
 
         A producer that met an outage in the middle of a transaction may wait for ever, long after the brokers are back.
         """
-        deadline_s = time.monotonic() + PATIENCE_S
+        deadline_s = self._host.now_s() + PATIENCE_S
         while True:
             try:
                 call()
@@ -156,12 +158,12 @@ class Transactions:
                 reason: KafkaError = error.args[0]
                 if not reason.retriable() or reason.txn_requires_abort() or reason.fatal() or self._give_up():
                     raise
-                if time.monotonic() > deadline_s or not (resumes or reason.code() != KafkaError._TIMED_OUT):
+                if self._host.now_s() > deadline_s or not (resumes or reason.code() != KafkaError._TIMED_OUT):
                     raise
                 if reason.code() == KafkaError._CONFLICT:
                     raise  # A commit that was given up goes on, and nothing but a new producer ends that.
                 _LOGGER.warning("a transaction waits for the brokers: %s", reason.str())
-                time.sleep(AGAIN_S)
+                self._host.sleep(AGAIN_S)
 
     def _end(self, producer: Producer, reason: KafkaError) -> None:
         """End a transaction that failed; always raises."""
@@ -182,7 +184,7 @@ class Transactions:
         """A new producer under the same id; what the old one left open ends with that."""
         if reason.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
             self.fencings += 1
-            now_s = time.monotonic()
+            now_s = self._host.now_s()
             self._fenced_at.append(now_s)
             if len(self._fenced_at) == FENCED_MAX and now_s - self._fenced_at[0] < FENCED_WINDOW_S:
                 raise StoreError(

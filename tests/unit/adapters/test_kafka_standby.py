@@ -7,6 +7,7 @@ from confluent_kafka import ConsumerGroupState, KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kafka.scripted_clients import ScriptedAdmin, failure
+from tests.kafka.set_time import SetTime
 
 from headrace_adapters.kafka import standby
 from headrace_adapters.kafka.standby import Standby, warm_partitions
@@ -96,12 +97,11 @@ def test_what_others_have_is_asked_for_and_found_in_the_next_look(admin: Scripte
     assert len(admin.called("describe_consumer_groups")) == 1
 
 
-def test_it_is_asked_again_after_a_while(admin: ScriptedAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 1_000.0
-    monkeypatch.setattr(standby.time, "monotonic", lambda: now_s)
-    asking = Standby(admin, "app", "app.jobs", 1)
+def test_it_is_asked_again_after_a_while(admin: ScriptedAdmin) -> None:
+    time = SetTime(1_000.0)
+    asking = Standby(admin, "app", "app.jobs", 1, time)
     assert [asking.look("me") is None for _ in range(4)] == [True, False, True, True]
-    now_s += standby.LOOK_S
+    time.at_s += standby.LOOK_S
 
     admin.members.clear()
     admin.has_member("me", 0, 1, 2)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError
 from tests.kafka.scripted_clients import Scripted, ScriptedClients, ScriptedConsumer, ScriptedProducer, failure
+from tests.kafka.set_time import SetTime
 
 from headrace.errors import StoreError
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.transactions import FENCED_MAX, InDoubt, Outgoing, Transactions, Undone
 
@@ -21,11 +23,11 @@ REBALANCED = failure(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True)
 class World:
     """A producer that is open. *gives_up* tells the worker to stop."""
 
-    def __init__(self, prepare: Callable[[Scripted], None] = lambda client: None) -> None:
+    def __init__(self, prepare: Callable[[Scripted], None] = lambda client: None, host: Host = THIS_HOST) -> None:
         self.clients = ScriptedClients(prepare)
         self.gives_up = False
         settings = KafkaSettings("localhost:1", "app", "app")
-        self.transactions = Transactions(self.clients, settings, "app.slot", "app.jobs", lambda: self.gives_up)
+        self.transactions = Transactions(self.clients, settings, "app.slot", "app.jobs", lambda: self.gives_up, host)
         self.consumer = ScriptedConsumer({})
 
     def opened(self) -> World:
@@ -238,13 +240,12 @@ def test_a_worker_that_finds_out_at_the_abort_that_it_is_fenced_stops_as_well() 
         world.commit()
 
 
-def test_fencings_that_are_far_apart_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(lambda client: client.fails("commit_transaction", FENCED)).opened()
-    now_s = 0.0
-    monkeypatch.setattr("headrace_adapters.kafka.transactions.time.monotonic", lambda: now_s)
+def test_fencings_that_are_far_apart_stop_nobody() -> None:
+    time = SetTime()
+    world = World(lambda client: client.fails("commit_transaction", FENCED), time).opened()
 
     for _ in range(3 * FENCED_MAX):
-        now_s += 30
+        time.at_s += 30
         with pytest.raises(InDoubt):
             world.commit()
 
