@@ -44,13 +44,6 @@ from headrace_topics.partitioning import partition_of
 
 _LOGGER = logging.getLogger(__name__)
 
-# How long the loop waits for one of its two sources before it looks at the other: for the outcomes of executions, which
-# wake it, and for records, of which nothing tells it. An execution that takes long is looked after less often.
-GLANCE_S = 0.001
-GLANCE_S_MAX = 0.005
-IDLE_S = 0.02
-RESTORING_GLANCE_S = 0.002
-
 # How often it is looked for blueprints that others published.
 BLUEPRINTS_S = 1.0
 
@@ -65,6 +58,13 @@ class KafkaCarrier(Carrier):
     delivers = False
     logs_first = True
     gather_s = 0.01
+
+    # How long the loop waits for one of its two sources before it looks at the other: for the outcomes of executions, which
+    # wake it, and for records, of which nothing tells it. An execution that takes long is looked after less often.
+    glance_s = 0.001
+    glance_s_max = 0.005
+    idle_s = 0.02
+    restoring_glance_s = 0.002
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class KafkaCarrier(Carrier):
         self._fencings = 0
         self._reads_again = False
         self._restored: list[Restored] = []
-        self._glance_s = GLANCE_S
+        self._glance_s = self.glance_s
         self._blueprints_due_s = 0.0
 
     def bind(self, owner: Owner) -> None:
@@ -149,14 +149,14 @@ class KafkaCarrier(Carrier):
     def wait(self, wake: Event, timeout_s: float, executing: int) -> None:
         """Wait for outcomes and for records, whichever comes first."""
         if self.restoring:
-            wake.wait(min(timeout_s, RESTORING_GLANCE_S))
+            wake.wait(min(timeout_s, self.restoring_glance_s))
         elif executing:
             if wake.wait(min(timeout_s, self._glance_s)):
-                self._glance_s = GLANCE_S
+                self._glance_s = self.glance_s
             else:
-                self._glance_s = min(GLANCE_S_MAX, self._glance_s * 1.2)
+                self._glance_s = min(self.glance_s_max, self._glance_s * 1.2)
         elif not wake.is_set():
-            self._consumer.wait(min(timeout_s, IDLE_S))
+            self._consumer.wait(min(timeout_s, self.idle_s))
 
     def poll(self, limit: int) -> Sequence[Job]:
         """Jobs of the partitions that are worked on; serves the group, restores, and reads blueprints on the way."""
@@ -173,7 +173,7 @@ class KafkaCarrier(Carrier):
             if self._blueprints.poll():
                 self._plans_changed()
         if messages:
-            self._glance_s = GLANCE_S
+            self._glance_s = self.glance_s
             return self._log.read(messages)
         return ()
 
