@@ -116,9 +116,13 @@ class Appends:
         self._flush(producer, failed)
 
     def _flush(self, producer: Producer, failed: list[KafkaError]) -> None:
-        while producer.flush(FLUSH_S) and not failed:
-            if self._give_up():
-                raise StoreError(f"the brokers at {self._settings.servers} did not take records in time: look after them")
+        try:
+            while producer.flush(FLUSH_S) and not failed:
+                if self._give_up():
+                    servers = self._settings.servers
+                    raise StoreError(f"the brokers at {servers} did not take records in time: look after them")
+        except KafkaException as error:
+            failed.append(error.args[0])  # The producer has failed for good while it waited.
         if failed:
             _LOGGER.warning("records could not be written: %s", failed[0].str())
             self.open()

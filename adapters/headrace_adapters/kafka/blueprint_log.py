@@ -117,10 +117,14 @@ class BlueprintLog:
         for blueprint in fresh:
             key = f"{blueprint.id}@{blueprint.version}".encode()
             producer.produce(self._topic, orjson.dumps(to_json(blueprint)), key, 0, on_delivery=note)
-        if producer.flush(END_S):
+        try:
+            left = producer.flush(END_S)
+        except KafkaException as error:
+            raise store_error(f"writing to {self._topic}", error, self._settings) from error
+        if left:
             raise StoreError(f"{self._topic} took no records within {END_S:g} s: look after the brokers, and start again")
         if failed:
-            raise store_error(f"writing to {self._topic}", KafkaException(failed[0]), self._settings)
+            raise store_error(f"writing to {self._topic}", failed[0], self._settings)
         self.read_to_end()
 
     def _take(self, messages: Iterable[Any]) -> bool:

@@ -173,12 +173,31 @@ def open_consumer(config: Config) -> Consumer:
 
 def open_producer(config: Config) -> Producer:
     """A producer. Raises :class:`DefinitionError` for options that librdkafka does not take."""
-    return _open(Producer, config)
+    return _open(RaisingProducer, config)
 
 
 def open_admin(config: Config, logger: logging.Logger | None = None) -> WatchedAdmin:
     """A client for topics and groups. Raises :class:`DefinitionError` for options that librdkafka does not take."""
     return _open(WatchedAdmin, config, logger)
+
+
+class RaisingProducer(Producer):
+    """A producer whose ``flush`` raises what can be caught."""
+
+    def flush(self, timeout: float = -1) -> int:
+        """Raises :class:`KafkaException` for what confluent-kafka raises as a ``KafkaError``.
+
+        That is no exception, so that no handler but one for it by name would see it; and a callback that was called while
+        it was on its way has made a ``SystemError`` of it.
+        """
+        try:
+            return super().flush(timeout)
+        except KafkaError as error:  # type: ignore[misc]
+            raise KafkaException(error) from None
+        except SystemError as error:
+            if isinstance(error.__cause__, KafkaError):
+                raise KafkaException(error.__cause__) from error
+            raise
 
 
 class WatchedAdmin(AdminClient):

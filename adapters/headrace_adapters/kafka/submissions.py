@@ -134,9 +134,12 @@ class Submissions:
         while not self._stopping.is_set():
             producer.poll(POLL_S)
         # What is under way gets a moment; who waits for the rest is told that it is not known to be durable.
-        producer.flush(CLOSE_S)
+        # A producer that has failed for good reports its records as they are purged.
+        with suppress(KafkaException):
+            producer.flush(CLOSE_S)
         producer.purge()
-        producer.flush(CLOSE_S)
+        with suppress(KafkaException):
+            producer.flush(CLOSE_S)
 
     async def close(self) -> None:
         """Send what is under way, and let go of the producer."""

@@ -107,6 +107,16 @@ def test_brokers_that_do_not_take_records_are_waited_for_until_the_worker_is_to_
     assert len(world.producer.called("flush")) == 3
 
 
+def test_a_producer_that_fails_for_good_while_it_waits_leaves_the_commit_in_doubt_and_is_replaced() -> None:
+    world = World()
+    world.producer.fails("flush", failure(KafkaError._FATAL, fatal=True))
+
+    with pytest.raises(InDoubt):
+        world.commit(Outgoing("app.jobs", 0, b"r", b"job"))
+
+    assert len(world.clients.producers) == 2
+
+
 def test_a_producer_that_is_full_is_waited_for() -> None:
     world = World()
     world.producer.room = 2
