@@ -128,8 +128,8 @@ class Appends:
             self.open()
             raise InDoubt(failed[0].str())
 
-    def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> None:
-        """Move the offsets; where that fails, the jobs are delivered once more."""
+    def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> bool:
+        """Move the offsets, and tell whether they have moved; as long as they have not, jobs may be delivered once more."""
         positions = [TopicPartition(self._jobs_topic, number, offset) for number, offset in offsets.items()]
         try:
             consumer.commit(offsets=positions, asynchronous=False)
@@ -137,7 +137,9 @@ class Appends:
             reason: KafkaError = error.args[0]
             if reason.fatal():
                 raise store_error("committing offsets", error, self._settings) from error
-            _LOGGER.warning("offsets were not committed, so some jobs will be delivered again: %s", reason.str())
+            _LOGGER.warning("offsets were not committed, so some jobs may be delivered again: %s", reason.str())
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the producer."""

@@ -47,6 +47,9 @@ _LOGGER = logging.getLogger(__name__)
 # How often it is looked for blueprints that others published.
 BLUEPRINTS_S = 1.0
 
+# Offsets that the group would not take are offered again after this time, also where there is nothing else to commit.
+SETTLE_S = 0.5
+
 # After a transaction that was undone: the group may be about to say why.
 PAUSE_S = 0.02
 PAUSE_S_MAX = 1.0
@@ -101,7 +104,7 @@ class KafkaCarrier(Carrier):
             if settings.guarantee == "exactly_once"
             else Appends(clients, settings, layout.jobs, layout.coordination, give_up)
         )
-        self._restorer = Restorer(clients, settings, layout, self._copy, transactional_id, self._watcher.restoring, host)
+        self._restorer = Restorer(clients, settings, layout, self._copy, transactional_id, self._watcher, host)
         self._standby = Standby(clients.admin(admin(settings)), settings.group, layout.jobs, settings.standby, host)
         self._log = JobLog(layout, self._limits.value_bytes_max, clock, self._watcher.counted)
         self._rejections = count()
@@ -110,6 +113,8 @@ class KafkaCarrier(Carrier):
         self._committed: dict[int, int] = {}
         self._copied: dict[int, list[int]] = {}
         self._beginning: dict[int, int] = {}
+        self._unsettled: dict[int, int] = {}
+        self._settle_due_s = 0.0
         self._joined = False
         self._undone = 0
         self._fencings = 0
@@ -168,6 +173,8 @@ class KafkaCarrier(Carrier):
             messages = []
         self._restore()
         now_s = self._host.now_s()
+        if self._unsettled and now_s >= self._settle_due_s:
+            self._settle()
         if now_s >= self._blueprints_due_s:
             self._blueprints_due_s = now_s + BLUEPRINTS_S
             if self._blueprints.poll():
@@ -185,8 +192,11 @@ class KafkaCarrier(Carrier):
             assert number in self._consumer.assigned, f"partition {number} is not this worker's"
             records.add(number, batch, self._log.next[number])
             records.records += [self._log.refuse(number, command, reason, now_ms) for command, reason in batch.dead_letters]
-        moved = {number: offset for number, offset in self._log.next.items() if offset != self._committed.get(number)}
-        offsets = {number: self._log.next[number] for number, _ in batches} | moved
+        offsets = {number: self._log.next[number] for number, _ in batches}
+        for number, offset in self._log.next.items():
+            if number not in offsets and offset != self._committed.get(number):
+                offsets[number] = offset
+                records.move(number, offset)
         if not offsets:
             return
         outgoing: list[Outgoing] = records.records + self._log.aside
@@ -211,10 +221,17 @@ class KafkaCarrier(Carrier):
             raise CommitUndone(str(error)) from None
         self._undone = 0
         self._keep(records, written)
-        self._writer.settle(offsets, self._consumer.client)
+        self._unsettled |= offsets
+        self._settle()
         self._committed |= offsets
         self._log.committed(records.jobs)
         self._watcher.committed(len(outgoing), len(taken), self._host.now_s() - began_s)
+
+    def _settle(self) -> None:
+        """Let the group know how far the state is, where the commit did not."""
+        if self._writer.settle(self._unsettled, self._consumer.client):
+            self._unsettled.clear()
+        self._settle_due_s = self._host.now_s() + SETTLE_S
 
     def _check_standing(self, now_s: float) -> None:
         """Without a transaction no broker refuses what comes from a worker that stood still while others took its place."""
@@ -274,8 +291,10 @@ class KafkaCarrier(Carrier):
         self._log.forget(numbers)
         for number in numbers:
             self._beginning.pop(number, None)
+            self._unsettled.pop(number, None)
             self._committed.pop(number, None)
             self._copied.pop(number, None)
+            self._watcher.left(number)
 
     def _read_again(self) -> None:
         """After a transaction that was undone: everything since the last commit comes again."""
@@ -294,6 +313,7 @@ class KafkaCarrier(Carrier):
         self._log.go_back({})
         for number in numbers:
             self._beginning.pop(number, None)
+            self._unsettled.pop(number, None)
             self._committed.pop(number, None)
             self._copied.pop(number, None)
         self._consumer.gained += [number for number in numbers if number in self._consumer.assigned]

@@ -195,8 +195,11 @@ class RaisingProducer(Producer):
         except KafkaError as error:  # type: ignore[misc]
             raise KafkaException(error) from None
         except SystemError as error:
-            if isinstance(error.__cause__, KafkaError):
-                raise KafkaException(error.__cause__) from error
+            cause = error.__cause__
+            if isinstance(cause, KafkaError):
+                raise KafkaException(cause) from error
+            if isinstance(cause, KafkaException):
+                raise cause from error
             raise
 
 

@@ -63,13 +63,19 @@ class BatchRecords:
         """Add what was decided in partition *number*; *next_job* is the offset behind the last job that was taken."""
         writer = BatchWriter(self._rejections)
         writer.add(Layout(number), batch, self._dedup_window_ms)
-        # The group forgets offsets of which nobody asks for long; those that stand beside the state are kept with it.
-        taken = encode_offset(next_job)
-        self.records.append(Outgoing(self._layout.coordination, number, OFFSET_KEY, taken))
-        self.puts.append((offset_place(number), taken))
+        self.move(number, next_job)
         self._add_puts(number, writer)
         self._add_deletes(number, writer, {put for put, _ in writer.puts} if batch.expired else frozenset())
         self._add_jobs(number, batch)
+
+    def move(self, number: int, next_job: int) -> None:
+        """Add how far the jobs of a partition were taken.
+
+        The group forgets offsets of which nobody asks for long; those that stand beside the state are kept with it.
+        """
+        taken = encode_offset(next_job)
+        self.records.append(Outgoing(self._layout.coordination, number, OFFSET_KEY, taken))
+        self.puts.append((offset_place(number), taken))
 
     def _add_deletes(self, number: int, writer: BatchWriter, anew: Container[bytes]) -> None:
         layout, records = self._layout, self.records

@@ -20,7 +20,7 @@ from __future__ import annotations
 __all__ = ["Restored", "Restorer"]
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -35,6 +35,7 @@ from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.restore_task import ENDS, FENCING, OFFSETS, READING, WARM, Restored, RestoreTask
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_layout import TopicLayout
+from headrace_adapters.kafka.watcher import Unwatched, Watcher
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ AGAIN_S = 0.05
 TOLD_S = 2.0
 STALLED_S = 30.0
 
+# How often it is asked how far a warm copy is behind.
+LOOK_S = 5.0
+
 
 class Restorer:
     """Restores partitions into one store, and keeps others warm. Used from the loop's thread."""
@@ -65,7 +69,7 @@ class Restorer:
         layout: TopicLayout,
         copy: ChangelogCopy,
         transactional_id: str,
-        told: Callable[[int, int, int], None] = lambda number, records, remaining: None,  # noqa: ARG005
+        watcher: Watcher | None = None,
         host: Host = THIS_HOST,
     ) -> None:
         self._clients = clients
@@ -73,7 +77,7 @@ class Restorer:
         self._layout = layout
         self._copy = copy
         self._transactional_id = transactional_id
-        self._told = told
+        self._watcher: Watcher = watcher or Unwatched()
         self._host = host
         self._admin: Admin = clients.admin(admin(settings))
         self._made: Consumer | None = None
@@ -102,7 +106,9 @@ class Restorer:
     def add(self, number: int) -> None:
         """The partition is assigned: bring it up to date."""
         task = self._tasks.get(number)
-        if task is None or task.state != WARM:
+        if task is not None and task.state == WARM:
+            self._watcher.warm(number, None)
+        else:
             self.drop([number])
             task = self._tasks[number] = RestoreTask(number, OFFSETS, self._host.now_s())
         task.state = OFFSETS
@@ -124,6 +130,8 @@ class Restorer:
             if task is not None and task.reading:
                 self._reader.incremental_unassign([TopicPartition(topic, number) for topic in self._copy.topics])
                 self._copy.leave(number)
+            if task is not None and task.state == WARM:
+                self._watcher.warm(number, None)
 
     def step(self) -> list[Restored]:
         """Do a slice of the work; gives the partitions that are up to date."""
@@ -135,7 +143,7 @@ class Restorer:
                 continue
             if task.state in (OFFSETS, FENCING):
                 self._ask_offset(task)
-            if task.state == ENDS or (task.state == WARM and not task.progress):
+            if task.state == ENDS or (task.state == WARM and now_s >= task.look_s):
                 self._ask_ends(task)
         if any(task.reading for task in self._tasks.values()):
             self._read()
@@ -222,17 +230,20 @@ class Restorer:
         ends, starts = task.asked_ends, task.asked_starts
         task.asked_ends, task.asked_starts = {}, {}
         try:
-            task.ends = [future.result().offset for future in ends.values()]
+            last = [future.result().offset for future in ends.values()]
             first = [future.result().offset for future in starts.values()]
         except KafkaException as error:
             self._passing("asking how far the changelogs go", error, task)
             return
-        if min(task.ends + first) < 0:
+        if min(last + first) < 0:
             # A partition without a leader has no offsets, and the client says so by one that is none.
             task.again_s = self._host.now_s() + AGAIN_S
             return
-        task.first_job = first.pop()
+        task.ends, task.first_job = last, first.pop()
         self._begin_reading(task, first)
+        if task.state == WARM:
+            task.look_s = self._host.now_s() + LOOK_S
+            self._watcher.warm(task.number, task.remaining)
 
     def _begin_reading(self, task: RestoreTask, first: list[int]) -> None:
         if not task.reading:
@@ -321,7 +332,7 @@ class Restorer:
         took_s = self._host.now_s() - task.begun_s
         if task.records:
             _LOGGER.info("partition %d: restored, %d records in %.1f s", task.number, task.records, took_s)
-        self._told(task.number, task.records, 0)
+        self._watcher.restoring(task.number, task.records, 0)
         return Restored(task.number, self._first_job(task), task.progress)
 
     def _first_job(self, task: RestoreTask) -> int:
@@ -339,8 +350,10 @@ class Restorer:
         return max(offset, task.first_job)
 
     def _tell(self, task: RestoreTask, now_s: float) -> None:
-        self._told(task.number, task.records, task.remaining)
-        if task.state == READING and now_s - task.told_s > TOLD_S:
+        if task.state != READING:
+            return
+        self._watcher.restoring(task.number, task.records, task.remaining)
+        if now_s - task.told_s > TOLD_S:
             task.told_s = now_s
             done = 100 * (1 - task.remaining / max(1, sum(task.ends)))
             _LOGGER.info("partition %d: restoring, %d records so far, %.0f %%", task.number, task.records, done)

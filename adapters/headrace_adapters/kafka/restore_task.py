@@ -42,6 +42,8 @@ class RestoreTask:
         self.held_s: dict[int, float] = {}
         """By changelog, since when readers of committed records are held up before its end."""
         self.again_s = 0.0
+        self.look_s = 0.0
+        """When it is to be asked how far a warm copy is behind."""
         self.progress: Progress = []
         self.ends: Progress = []
         self.begun_s = self.moved_s = self.told_s = now_s

@@ -51,6 +51,8 @@ PATIENCE_S = 8.0
 # Between two calls, where the first one was refused at once.
 AGAIN_S = 0.02
 
+_FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+
 # A worker that is fenced again and again shares its slot with another one that lives.
 FENCED_MAX = 5
 FENCED_WINDOW_S = 60.0
@@ -93,6 +95,7 @@ class Transactions:
         self._host = host
         self._fenced_at: deque[float] = deque(maxlen=FENCED_MAX)
         self._producer: Producer | None = None
+        self._begun_s = 0.0
         self.fencings = 0
 
     def open(self) -> None:
@@ -125,6 +128,7 @@ class Transactions:
         assert producer is not None, "the producer was not opened"
         written: dict[tuple[str, int], int] = {}
         failed: list[KafkaError] = []
+        self._begun_s = self._host.now_s()
         try:
             producer.begin_transaction()
             hand_over(producer, records, last_of, written, failed)
@@ -141,8 +145,9 @@ class Transactions:
         assert not failed, f"a transaction was committed without a record of its own: {failed[0]}"
         return written
 
-    def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> None:
-        """Nothing is left to do: the offsets moved with the transaction."""
+    def settle(self, offsets: Mapping[int, int], consumer: Consumer) -> bool:  # noqa: ARG002
+        """Whether the group knows these: nothing is left to do, because they moved with the transaction."""
+        return True
 
     def _insist(self, call: Callable[[], None], *, resumes: bool = True) -> None:
         """Repeat a call that the brokers put off, or where it *resumes* did not answer in time; but not for long.
@@ -182,9 +187,11 @@ class Transactions:
 
     def _replace(self, reason: KafkaError) -> None:
         """A new producer under the same id; what the old one left open ends with that."""
-        if reason.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+        now_s = self._host.now_s()
+        # Whose transaction has lasted too long for the broker is told exactly what he is told whose place somebody took.
+        may_be_late = now_s - self._begun_s >= self._settings.transaction_timeout_ms / 1_000
+        if reason.code() in _FENCED and not may_be_late:
             self.fencings += 1
-            now_s = self._host.now_s()
             self._fenced_at.append(now_s)
             if len(self._fenced_at) == FENCED_MAX and now_s - self._fenced_at[0] < FENCED_WINDOW_S:
                 raise StoreError(

@@ -22,6 +22,14 @@ class Watcher(Protocol):
         """A partition has read so many changelog records, and so many offsets are left."""
         ...
 
+    def warm(self, number: int, lacking: int | None) -> None:
+        """The copy of another worker's partition lacks so many changelog records; None: no warm copy is kept any more."""
+        ...
+
+    def left(self, number: int) -> None:
+        """The partition is not this worker's any more."""
+        ...
+
 
 class Unwatched:
     """Nobody counts."""
@@ -33,4 +41,10 @@ class Unwatched:
         """Nothing."""
 
     def restoring(self, number: int, records: int, remaining: int) -> None:
+        """Nothing."""
+
+    def warm(self, number: int, lacking: int | None) -> None:
+        """Nothing."""
+
+    def left(self, number: int) -> None:
         """Nothing."""

@@ -3,14 +3,13 @@
 They are fed from three sides:
 
     loop.on_commit(metrics.batch_committed)    every batch that is durable: what became of nodes and runs
-    metrics is a carrier's watcher             ``committed``, ``counted`` and ``restoring``
+    metrics is a carrier's watcher             ``committed``, ``counted``, ``restoring``, ``warm`` and ``left``
                                                (``headrace_adapters.kafka.watcher.Watcher``)
     metrics.watch(executing=..., backlog=..., partitions=...)
                                                functions that are asked when somebody looks: from any thread, so they only
                                                read, and give a number
 
-and by what a standby tells: ``standby_lag(partition, records)``, and ``left(partition)`` where a partition or its copy has
-gone. ``text()`` gives what Prometheus reads and its content type, for the HTTP server.
+``text()`` gives what Prometheus reads and its content type, for the HTTP server.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class WorkerMetrics:
         self._partitions = gauge("partitions_owned", "Partitions that this worker has")
         self._restored = gauge("restore_records", "Records of changelogs that were read, by the last restore", "partition")
         self._remaining = gauge("restore_remaining", "Records of changelogs that are still to be read", "partition")
-        self._lag = gauge("standby_lag", "Records by which a warm copy is behind", "partition")
+        self._lag = gauge("standby_lag", "Records of changelogs that a warm copy lacked when last looked at", "partition")
         self._moved = counter("records_moved", "Records that stood on the wrong partition and were moved")
         self._dead_letters = counter("dead_letters", "Records that could not be read or handled")
         self._aborted = counter("transactions_aborted", "Transactions that were aborted, to be done again")
@@ -147,14 +146,17 @@ class WorkerMetrics:
         self._restored.labels(str(number)).set(records)
         self._remaining.labels(str(number)).set(remaining)
 
-    def standby_lag(self, partition: int, records: int) -> None:
-        """The warm copy of a partition that another worker has is so far behind."""
-        self._lag.labels(str(partition)).set(records)
+    def warm(self, number: int, lacking: int | None) -> None:
+        """The copy of another worker's partition lacks so many changelog records; None: no warm copy is kept any more."""
+        if lacking is None:
+            self._lag.remove(str(number))
+        else:
+            self._lag.labels(str(number)).set(lacking)
 
-    def left(self, partition: int) -> None:
-        """This worker neither has the partition nor keeps a copy of it any more."""
-        for figure in (self._restored, self._remaining, self._lag):
-            figure.remove(str(partition))
+    def left(self, number: int) -> None:
+        """The partition is not this worker's any more."""
+        for figure in (self._restored, self._remaining):
+            figure.remove(str(number))
 
     # For those who look.
 

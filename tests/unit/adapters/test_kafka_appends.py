@@ -57,7 +57,7 @@ def test_offsets_move_only_when_they_are_settled() -> None:
     world.commit()
     assert world.consumer.called("commit") == []
 
-    world.appends.settle({0: 5, 2: 7}, world.consumer)
+    assert world.appends.settle({0: 5, 2: 7}, world.consumer)
 
     ((positions, is_asynchronous),) = world.consumer.called("commit")
     assert [(it.topic, it.partition, it.offset) for it in positions] == [("app.jobs", 0, 5), ("app.jobs", 2, 7)]
@@ -68,7 +68,7 @@ def test_offsets_that_cannot_be_moved_mean_that_jobs_come_again(caplog: pytest.L
     world = World()
     world.consumer.fails("commit", failure(KafkaError.ILLEGAL_GENERATION))
 
-    world.appends.settle({0: 5}, world.consumer)
+    assert not world.appends.settle({0: 5}, world.consumer)
 
     assert "delivered again" in caplog.text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -25,7 +26,9 @@ from headrace_adapters.kafka.changelog_copy import ChangelogCopy
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.memory import MemoryStore
 from headrace_topics.jobs_record import encode_command
+from headrace_topics.names import OFFSET_KEY
 from headrace_topics.partitioning import partition_of
+from headrace_topics.state_records import encode_offset
 
 LAYOUT = layout_of(2)
 FLOW = {"id": "f", "nodes": [{"id": "n", "uses": "echo"}], "edges": []}
@@ -57,6 +60,12 @@ class Counting:
 
     def restoring(self, number: int, records: int, remaining: int) -> None:
         self.told.append("restoring")
+
+    def warm(self, number: int, lacking: int | None) -> None:
+        self.told.append(f"{number} lacks {lacking}")
+
+    def left(self, number: int) -> None:
+        self.told.append(f"{number} left")
 
 
 class World:
@@ -299,6 +308,8 @@ def test_a_partition_that_goes_before_it_is_restored_is_not_worked_on() -> None:
 
     assert world.carrier.restoring == {}
     assert list(world.owned) == [1]
+    assert "0 left" in world.watched.told
+    assert "1 left" not in world.watched.told
 
 
 def test_a_restored_partition_waits_for_the_blueprints_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,6 +395,18 @@ def test_a_carrier_that_never_joined_closes_what_it_has() -> None:
     assert all(made.called("close") for made in clients.consumers)
 
 
+def test_an_offset_that_only_a_bad_record_has_moved_stands_in_the_changelog_too() -> None:
+    """Where the group forgets its offset, that record would else be a dead letter a second time."""
+    world = World()
+    world.member.coming.append(Record(LAYOUT.jobs, 0, 0, b"bad", b"no JSON"))
+    world.steps()
+
+    assert world.offsets_sent() == [{0: 1}]
+    told = [(number, value) for topic, number, key, value in world.producer.written if key == OFFSET_KEY]
+    assert told == [(0, encode_offset(1))]
+    assert world.carrier._copy.jobs_offset(0) == 1
+
+
 # At least once.
 
 
@@ -404,6 +427,19 @@ def test_without_transactions_the_store_is_written_before_the_offsets_move() -> 
     assert seen[0]
     assert world.driven.status(run_id) == "completed"
     assert world.producer.called("begin_transaction") == []
+
+
+def test_offsets_that_the_group_would_not_take_are_offered_again_where_nothing_else_comes() -> None:
+    world = World("at_least_once")
+    world.member.fails("commit", failure(KafkaError.ILLEGAL_GENERATION))
+    world.jobs_come((0, started(run_on(0))))
+
+    world.until(lambda: len(world.member.called("commit")) > 1)
+
+    refused, offered = [{it.partition: it.offset for it in call[0]} for call in world.member.called("commit")][:2]
+    assert offered == refused == {0: 1}
+    world.steps(20)
+    assert len(world.member.called("commit")) == 2, "and not again when it has"
 
 
 # What no record can hold.
@@ -434,7 +470,9 @@ def test_a_run_that_no_record_can_hold_fails_and_holds_up_nobody(monkeypatch: py
     assert world.watched.told.count("undone") == 1
     written = [(topic, key, value or b"") for topic, _, key, value in world.producer.written]
     (result,) = [value for topic, key, value in written if (topic, key) == (LAYOUT.results, large.encode())]
-    assert b"keep large data elsewhere" in result
+    (error,) = json.loads(result)["errors"]
+    assert (error["nodeId"], error["code"]) == ("", "STATE_TOO_LARGE")
+    assert "keep large data elsewhere" in error["message"]
     assert max(len(value) for topic, _, value in written if "changelog" in topic) <= 30_000
 
 

@@ -4,7 +4,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from headrace.errors import StoreError
-from headrace_adapters.kafka.failures import _KINDS, redacted, store_error, timed_out
+from headrace_adapters.kafka.connection import WatchedAdmin, admin, open_admin
+from headrace_adapters.kafka.failures import _KINDS, redacted, request_error, store_error, timed_out
 from headrace_adapters.kafka.settings import kafka_settings
 
 SECRET = "hunter2"
@@ -51,6 +52,17 @@ def test_an_error_says_what_failed_where_and_what_to_do(code: int, what: str, to
         assert to_do in text
         assert KafkaError(code).name() in text
         assert "words of the client" in text
+
+
+def test_a_request_that_is_not_answered_is_told_with_what_a_watched_client_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = open_admin(admin(SETTINGS))
+    monkeypatch.setattr(WatchedAdmin, "trouble", lambda self: KafkaError(KafkaError._AUTHENTICATION, "no such user"))
+
+    late = TimeoutError()
+    assert "refused the user (_AUTHENTICATION: no such user)" in str(request_error(watched, SETTINGS, "asking", late))
+    assert "no answer in time (_TIMED_OUT" in str(request_error(object(), SETTINGS, "asking", late))
+    refused = KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    assert "a topic is missing" in str(request_error(watched, SETTINGS, "asking", refused))
 
 
 def test_every_code_has_one_meaning() -> None:

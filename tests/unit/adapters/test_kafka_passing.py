@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from headrace_adapters.kafka.passing import passes
+from headrace_adapters.kafka.passing import is_leaderless, passes
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,12 @@ def test_what_librdkafka_calls_retriable_passes_unless_it_is_fatal() -> None:
     assert passes(KafkaError(KafkaError._STATE, retriable=True))
     assert not passes(KafkaError(KafkaError._STATE))
     assert not passes(KafkaError(KafkaError._TRANSPORT, fatal=True))
+
+
+def test_what_is_said_of_a_partition_without_a_leader_passes_and_is_told_from_brokers_that_are_away() -> None:
+    for code in (KafkaError._NOENT, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART):
+        assert is_leaderless(KafkaError(code))
+        assert passes(KafkaError(code))
+    assert not is_leaderless(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION, fatal=True))
+    for code in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT):
+        assert not is_leaderless(KafkaError(code))

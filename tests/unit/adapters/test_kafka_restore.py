@@ -9,13 +9,16 @@ import pytest
 from confluent_kafka import KafkaError
 from tests.kafka.recorded_carrier import HOUR_MS, layout_of
 from tests.kafka.scripted_clients import Record, ScriptedAdmin, ScriptedClients, ScriptedConsumer, failure
+from tests.kafka.set_time import SetTime
 
 from headrace.errors import StoreError
+from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka import restore
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy
 from headrace_adapters.kafka.restore import Restored, Restorer
 from headrace_adapters.kafka.restore_task import RestoreTask
 from headrace_adapters.kafka.settings import KafkaSettings
+from headrace_adapters.kafka.watcher import Unwatched
 from headrace_adapters.memory import MemoryStore
 from headrace_topics.names import OFFSET_KEY
 
@@ -26,16 +29,30 @@ END = KafkaError(KafkaError._PARTITION_EOF)
 NOW_MS = 1_000 * HOUR_MS
 
 
+class Watched(Unwatched):
+    """What is told to metrics."""
+
+    def __init__(self) -> None:
+        self.restored: list[tuple[int, int, int]] = []
+        self.lacking: list[tuple[int, int | None]] = []
+
+    def restoring(self, number: int, records: int, remaining: int) -> None:
+        self.restored.append((number, records, remaining))
+
+    def warm(self, number: int, lacking: int | None) -> None:
+        self.lacking.append((number, lacking))
+
+
 class World:
     """A restorer whose brokers are the test's."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host = THIS_HOST) -> None:
         self.clients = ScriptedClients()
         self.store = MemoryStore()
         self.copy = ChangelogCopy(self.store, LAYOUT, lambda: NOW_MS)
-        self.told: list[tuple[int, int, int]] = []
+        self.watched = Watched()
         settings = KafkaSettings("localhost:1", "app", "app")
-        self.restorer = Restorer(self.clients, settings, LAYOUT, self.copy, "app.mine", lambda *told: self.told.append(told))
+        self.restorer = Restorer(self.clients, settings, LAYOUT, self.copy, "app.mine", self.watched, host)
 
     @property
     def admin(self) -> ScriptedAdmin:
@@ -131,7 +148,7 @@ def test_changelogs_are_read_to_their_ends(world: World) -> None:
         b'H\x00\x00["r",': b"{}",
         **dict([world.copy.meta(0, [2, 3])]),
     }
-    assert world.told[-1] == (0, 5, 0)
+    assert world.watched.restored[-1] == (0, 5, 0)
 
 
 def test_marks_at_the_end_of_a_changelog_are_passed_with_its_end(world: World) -> None:
@@ -441,6 +458,57 @@ def test_a_warm_copy_follows_its_changelogs_without_an_end(world: World) -> None
     assert world.store.get(b'X\x00\x01["r","k"]') == b"5"
     assert world.copy.progress(1) == [0, 6]
     assert not any(call[0] == "list_consumer_group_offsets" for call in world.admin.calls)
+
+
+def test_it_is_told_now_and_then_how_many_records_a_warm_copy_lacks() -> None:
+    time = SetTime()
+    world = World(time)
+    world.has_copy(1, 0, 2)
+    world.ends(1, 4, 5)
+    world.restorer.keep_warm([1, 2])
+    world.steps()
+    assert world.watched.lacking == [(1, 7), (2, 0)]
+
+    world.gives(value_of(2, number=1), value_of(3, number=1))
+    world.ends(1, 4, 9)
+    world.steps()
+    assert world.watched.lacking[2:] == [], "not with every record"
+    time.at_s += restore.LOOK_S
+    world.steps()
+    assert world.watched.lacking[2:] == [(1, 9), (2, 0)], "four of one changelog, and five of the other"
+    world.gives(*(value_of(at, topic=C, number=1, key=b'["r","r"]', value=None) for at in range(4)))
+    world.gives(*(value_of(at, number=1) for at in range(4, 9)))
+    world.steps()
+    time.at_s += restore.LOOK_S
+    world.steps()
+    assert world.watched.lacking[4:] == [(1, 0), (2, 0)]
+
+    world.restorer.keep_warm([2])
+    world.restorer.add(2)
+    assert world.watched.lacking[6:] == [(1, None), (2, None)], "one is not wanted any more, and one is restored"
+    assert world.watched.restored == []
+
+
+def test_ends_that_are_not_to_be_had_say_nothing_about_a_warm_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that was complete as far as is known may forget for how long it was not."""
+    time = SetTime()
+    world = World(time)
+    complete: list[int] = []
+    monkeypatch.setattr(world.copy, "reaches_end", complete.append)
+    world.ends(1, 0, 3)
+    world.restorer.keep_warm([1])
+    world.steps()
+    world.ends(1, -1001, -1001)
+    time.at_s += restore.LOOK_S
+    world.steps()
+    world.gives(value_of(0, number=1))
+    world.steps()
+
+    assert (complete, world.watched.lacking) == ([], [(1, 3)])
+    world.ends(1, 0, 2)
+    time.at_s += restore.AGAIN_S
+    world.steps()
+    assert world.watched.lacking == [(1, 3), (1, 1)]
 
 
 def test_a_warm_copy_that_is_taken_over_reads_only_what_it_lacks(world: World) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -135,6 +136,31 @@ async def test_errors_that_pass_are_passed_over_and_others_are_told(kafka: Memor
     kafka.admin_errors.append(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     with pytest.raises(StoreError, match="asking how far topics go"):
         await values(scans, Scan(T, 0))
+
+
+@pytest.mark.parametrize("before", range(3))
+async def test_a_partition_that_nobody_leads_is_read_once_somebody_does(
+    kafka: MemoryKafka, scans: TopicScans, before: int
+) -> None:
+    """Taken for an end, the offset that it has not would be one before everything: the scan would find nothing."""
+    for minutes in range(10):
+        kafka.append(T, 0, b"k", b"%d" % minutes, at_ms=minutes * SLACK_MS)
+    kafka.leaderless = {(T, 0): deque([False] * before + [True] * 3)}
+
+    assert await values(scans, Scan(T, 0, 8 * SLACK_MS)) == [b"7", b"8", b"9"]
+    assert await values(scans, Scan(T, 0, 99 * SLACK_MS)) == []
+    assert not kafka.leaderless[T, 0]
+
+
+async def test_whoever_closes_does_not_wait_for_a_leader(kafka: MemoryKafka) -> None:
+    scans = TopicScans(kafka, kafka.admin({}), KafkaSettings("localhost:1", "app", "app"))
+    kafka.leaderless = {(T, 0): deque([True] * 1_000)}
+    reading = asyncio.create_task(values(scans, Scan(T, 0)))
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(scans.close(), 5)
+
+    with pytest.raises(StoreError, match="asking how far topics go"):
+        await reading
 
 
 async def test_a_broker_that_gives_nothing_more_is_an_error_in_the_end(

@@ -250,6 +250,23 @@ def test_fencings_that_are_far_apart_stop_nobody() -> None:
             world.commit()
 
 
+def test_transactions_that_lasted_too_long_for_the_broker_are_no_sign_of_somebody_else() -> None:
+    """The broker ends them, and tells the producer the same as if another one had taken its place."""
+    time = SetTime()
+    world = World(lambda client: client.fails("commit_transaction", FENCED), time).opened()
+
+    def stands_still() -> str:
+        time.at_s += 10
+        return "generation 0"
+
+    world.consumer.consumer_group_metadata = stands_still  # type: ignore[method-assign]
+    for _ in range(2 * FENCED_MAX):
+        with pytest.raises(InDoubt):
+            world.commit()
+
+    assert world.transactions.fencings == 0
+
+
 # Beginning.
 
 

@@ -93,7 +93,7 @@ def test_what_happens_rarely_is_counted_by_its_name() -> None:
 def test_a_partition_is_seen_while_it_is_restored_or_kept_warm_and_then_no_more() -> None:
     metrics = WorkerMetrics(process=False)
     metrics.restoring(3, 500, 1_500)
-    metrics.standby_lag(3, 7)
+    metrics.warm(3, 7)
     metrics.restoring(4, 1, 0)
     found = values(metrics)
     assert found["headrace_restore_records{partition=3}"] == 500
@@ -102,6 +102,8 @@ def test_a_partition_is_seen_while_it_is_restored_or_kept_warm_and_then_no_more(
 
     metrics.left(3)
     metrics.left(9)
+    metrics.warm(3, None)
+    metrics.warm(9, None)
     assert [name for name in values(metrics) if "partition=3" in name] == []
     assert "headrace_restore_remaining{partition=4}" in values(metrics)
 
