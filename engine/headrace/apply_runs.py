@@ -84,7 +84,8 @@ def run_failed(state: RunState, event: e.RunFailed) -> None:
     """Apply :class:`~headrace.events.RunFailed`."""
     state.ended = "failed"
     if event.reason:
-        state.errors.append(RunError("", "INTERNAL_ERROR", event.reason))
+        # Where a record names no code, it is of a defect.
+        state.errors.append(RunError("", event.code or "INTERNAL_ERROR", event.reason))
 
 
 def run_cancelled(state: RunState, event: e.RunCancelled) -> None:

@@ -98,10 +98,11 @@ class RunCompleted(NamedTuple):
 class RunFailed(NamedTuple):
     """Final: no work is outstanding, and some failure was not recovered (or the flow is fail-fast).
 
-    *reason* is given where no node is to blame.
+    *reason* and *code* are given where no node is to blame.
     """
 
     reason: str = ""
+    code: str | None = None
 
 
 class RunCancelled(NamedTuple):

@@ -262,7 +262,7 @@ class Partition:
         try:
             execution = execution_of(run, plan, node, work, item, token)
         except Exception as error:  # noqa: BLE001 (whatever it is, the partition goes on)
-            self.give_up_run(run_id, now_ms, _internal_error(error))
+            self.give_up_run(run_id, now_ms, "INTERNAL_ERROR", _internal_error(error))
             return None
         work.token = token
         started: Event = NodeStarted(node_id, item, work.attempt)
@@ -337,7 +337,7 @@ class Partition:
             if isinstance(command, c.Start) and command.parent is not None:
                 self._growing.publish.append(refuse_child(command, reason))
         if command is None or isinstance(command, c.ChildEnd):
-            self.give_up_run(run_id, now_ms, reason)
+            self.give_up_run(run_id, now_ms, "INTERNAL_ERROR", reason)
 
     def _absorb(self, turn: Turn, first_seq: int) -> None:
         """Put a decision into the batch that is growing."""
@@ -370,13 +370,13 @@ class Partition:
             if work is not None:
                 work.token = token
 
-    def give_up_run(self, run_id: str, now_ms: int, reason: str) -> bool:
-        """A run about which nothing can be decided or written must not hang: it fails, with the reason. False for no run."""
+    def give_up_run(self, run_id: str, now_ms: int, code: str, reason: str) -> bool:
+        """A run about which nothing can be decided or written must not hang: it fails, with an error. False for no run."""
         run = self._residents.find(run_id)
         if isinstance(run, RunState):
             turn = Turn(run, _NO_PLAN, now_ms, self._limits)
             first_seq = run.seq + 1
-            fail_run(turn, reason)
+            fail_run(turn, code, reason)
             self._absorb(turn, first_seq)
         return isinstance(run, RunState)
 

@@ -88,10 +88,10 @@ def cancel(turn: Turn, command: Cancel) -> None:
     turn.reply(command.request_id, "applied")
 
 
-def fail_run(turn: Turn, reason: str) -> None:
+def fail_run(turn: Turn, code: str, reason: str) -> None:
     """End a run about which nothing can be decided any more: better failed with a reason than hanging."""
     stop_all(turn)
-    turn.emit(e.RunFailed(reason))
+    turn.emit(e.RunFailed(reason, code))
     conclude(turn)
 
 

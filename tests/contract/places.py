@@ -18,6 +18,7 @@ from headrace_adapters.kafka.worker import KafkaWorker
 from headrace_adapters.memory import MemoryStore
 from headrace_adapters.memory.adapter import MemoryAdapter
 from tests.contract.waiting import eventually
+from tests.kafka.app_topics import delete_topics
 
 
 class Place:
@@ -148,11 +149,7 @@ class KafkaPlace(Place):
         await eventually(lambda: len(worker._loop.partitions) == worker._carrier.partitions)
 
     def close(self) -> None:
-        """Topics cost a broker files and memory, and tests make thousands."""
-        client = open_admin(admin(kafka_settings(self._name, self._url, {})))
-        topics = [name for name in client.list_topics(timeout=30).topics if name.startswith(f"{self._name}.")]
-        for future in client.delete_topics(topics).values() if topics else ():
-            future.result(30)
+        delete_topics(open_admin(admin(kafka_settings(self._name, self._url, {}))), self._name)
 
 
 PLACES: dict[str, type[Place]] = {"memory": MemoryPlace, "embedded": EmbeddedPlace, "kafka": KafkaPlace}

@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace_adapters.cli.main import main
+from headrace_adapters.settings import Settings
 from tests.broker.fixtures import app_name, broker, cluster, own_broker
+from tests.kafka.endings import Typed
 from tests.kafka.load import Load
 from tests.kafka.workers import Workers
+from tests.process.saying import say
 
-__all__ = ["app_name", "broker", "cluster", "own_broker"]
+__all__ = ["app_name", "broker", "cluster", "own_broker", "say"]
 
 RUNS_VARIABLE = "HEADRACE_FAULTS_RUNS"
 TIMES_VARIABLE = "HEADRACE_FAULTS_TIMES"
@@ -73,13 +78,24 @@ def make_load(seed: int, runs: Callable[[int], int]) -> Iterator[Callable[..., L
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Write a line that is seen without asking for it: what was measured."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+def make_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[[str, str, str], Typed]:
+    """``make_typed("topics", url, app)`` runs commands of that group as somebody types them, in a folder of its own."""
 
-    def line(text: str) -> None:
-        with capsys.disabled():
-            if reporter is not None:
-                reporter.write_line(f"\n{text}")
+    def make(group: str, url: str, app: str) -> Typed:
+        for name in Settings.model_fields:
+            monkeypatch.delenv(f"HEADRACE_{name.upper()}", raising=False)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HEADRACE_URL", url)
+        monkeypatch.setenv("HEADRACE_APP", app)
 
-    return line
+        def typed(*arguments: str) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", ["headrace", group, *arguments])
+            with pytest.raises(SystemExit) as caught:
+                main()
+            return int(caught.value.code or 0), *capsys.readouterr()
+
+        return typed
+
+    return make

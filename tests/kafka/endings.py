@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["AppName", "MakeLoad", "MakeWorkers", "Say", "after_some", "finish", "now_ms", "recovery_s", "settled"]
+__all__ = [
+    "AppName",
+    "MakeLoad",
+    "MakeTyped",
+    "MakeWorkers",
+    "Say",
+    "Typed",
+    "after_some",
+    "finish",
+    "now_ms",
+    "recovery_s",
+    "settled",
+]
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +29,10 @@ AppName = Callable[[str], str]
 MakeWorkers = Callable[..., Workers]
 Say = Callable[[str], None]
 MakeLoad = Callable[..., Load]
+
+# A command as somebody types it; gives its code, output and errors.
+Typed = Callable[..., tuple[int, str, str]]
+MakeTyped = Callable[[str, str, str], Typed]
 
 
 def now_ms() -> float:

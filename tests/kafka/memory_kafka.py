@@ -16,7 +16,14 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from confluent_kafka import ConsumerGroupState, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    ConsumerGroupState,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 Place = tuple[str, int]
 OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
@@ -78,6 +85,8 @@ class MemoryKafka:
         # Errors that calls of the admin client, or consumers, give once each.
         self.admin_errors: deque[KafkaError] = deque()
         self.consumer_errors: deque[KafkaError] = deque()
+        # Of the next answers about offsets, whether nobody leads the partition when they are given.
+        self.leaderless: dict[Place, deque[bool]] = {}
         # Whether the brokers acknowledge, what they refuse by key, and how much fits into a producer.
         self.acknowledges = True
         self.refused: dict[bytes, int] = {}
@@ -254,6 +263,9 @@ class MemoryAdmin:
     def _offset(self, it: Any, wanted: int, committed: bool) -> int:
         place = (it.topic, it.partition)
         log = self._kafka._log(place)
+        leaderless = self._kafka.leaderless.get(place)
+        if leaderless and leaderless.popleft():
+            return OFFSET_INVALID
         if wanted == -2:
             return 0
         if wanted == -1:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -26,8 +25,6 @@ from headrace.execution import Execution, Outcome
 from headrace.plans import Plans
 from headrace.ports import Ended
 from headrace.state import RunState
-from headrace.values import decode
-from headrace.waits import open_waits
 from headrace_adapters.base import WorkerLoop
 from headrace_adapters.kafka.blueprint_log import BlueprintLog
 from headrace_adapters.kafka.carrier import KafkaCarrier
@@ -43,7 +40,7 @@ from headrace_topics.partitioning import partition_of
 from headrace_topics.results_record import decode_result
 from tests.scenarios.checks import Checks
 from tests.scenarios.scripted import Script, ScriptedExecutor
-from tests.scenarios.world import START_MS
+from tests.scenarios.world import START_MS, ScenarioWorld
 
 PARTITIONS = 3
 REST_S = 60.0
@@ -313,7 +310,7 @@ class Group:
         self._results.close()
 
 
-class KafkaWorld:
+class KafkaWorld(ScenarioWorld):
     """One scenario on a group (as ``tests.scenarios.world.World``)."""
 
     def __init__(self, group: Group, run_id: str, blueprints: list[dict[str, Any]], script: Script) -> None:
@@ -330,18 +327,6 @@ class KafkaWorld:
     @property
     def now_ms(self) -> int:
         return self._group.now_ms
-
-    @property
-    def finals(self) -> Counter[str]:
-        return self.checks.finals
-
-    @property
-    def outputs(self) -> dict[str, Any]:
-        return self.checks.outputs
-
-    @property
-    def skipped(self) -> set[str]:
-        return self.checks.skipped
 
     # Driving.
 
@@ -372,21 +357,6 @@ class KafkaWorld:
     def run(self, run_id: str) -> RunState | Ended | None:
         owner = self._group.owner_of(run_id)
         return owner.loop.partitions[partition_of(run_id, PARTITIONS)].run(run_id)
-
-    def status(self, run_id: str) -> str:
-        run = self.run(run_id)
-        assert run is not None, f"there is no run {run_id}"
-        return run.status
-
-    def awaited(self, run_id: str) -> list[str]:
-        run = self.run(run_id)
-        return [path for path, _ in open_waits(run)] if isinstance(run, RunState) else []
-
-    def context(self, run_id: str) -> dict[str, Any]:
-        run = self.run(run_id)
-        if isinstance(run, RunState):
-            return {key: decode(value) for key, value in run.context.items()}
-        return self.result(run_id).context
 
     def result(self, run_id: str) -> RunResult:
         result = self._group.result(run_id)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["check_stores", "copies_of"]
+__all__ = ["META", "check_stores", "compare", "copies_of"]
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -14,6 +16,13 @@ from tests.kafka.topic_log import TopicLog
 META = b"Mk"
 OFFSET = b"Mo"
 OFFSET_KEY = b'["","offset"]'
+
+
+class Readable(Protocol):
+    """What is asked of a store."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
 
 
 def copies_of(state: Path) -> list[Path]:
@@ -29,15 +38,14 @@ def check_stores(state: Path, log: TopicLog) -> int:
         with RocksStore(folder) as store:
             for key, value in store.scan(META):
                 number = int.from_bytes(key[len(META) :], "big")
-                wrong += [
-                    f"{folder.parent.name}, partition {number}: {line}" for line in _compare(store, log, number, value)
-                ]
+                wrong += [f"{folder.parent.name}, partition {number}: {line}" for line in compare(store, log, number, value)]
                 compared += 1
     assert not wrong, f"{len(wrong)} differences between stores and changelogs:\n" + "\n".join(wrong[:25])
     return compared
 
 
-def _compare(store: RocksStore, log: TopicLog, number: int, meta: bytes) -> list[str]:
+def compare(store: Readable, log: TopicLog, number: int, meta: bytes) -> list[str]:
+    """How the copy of a partition differs from the changelogs up to where *meta* says that it is."""
     coordination, context = orjson.loads(meta)["next"]
     meant: dict[bytes, bytes] = {}
     offset: bytes | None = None
@@ -73,7 +81,7 @@ def _is_head(key: bytes) -> bool:
     return list(orjson.loads(key)[1:]) == ["r"]
 
 
-def _check_indexes(store: RocksStore, number: int, there: dict[bytes, bytes]) -> list[str]:
+def _check_indexes(store: Readable, number: int, there: dict[bytes, bytes]) -> list[str]:
     """Work that is due or scheduled is found by the indexes. They may hold more than that, and never less."""
     partition = number.to_bytes(2, "big")
     timers = {key[3:] for key, _ in store.scan(b"T" + partition)}

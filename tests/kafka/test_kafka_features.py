@@ -31,6 +31,7 @@ from headrace_topics.jobs_record import encode_command
 from headrace_topics.partitioning import partition_of
 from tests.broker.fixtures import AppName
 from tests.contract.waiting import eventually
+from tests.kafka.app_topics import delete_topics
 from tests.kafka.topic_log import read_log
 
 pytestmark = pytest.mark.broker
@@ -99,12 +100,7 @@ class Place:
         await asyncio.to_thread(self._delete)
 
     def _delete(self) -> None:
-        """Topics cost a broker that everybody shares files and memory."""
-        client = open_admin(admin(self.settings()))
-        topics = [name for name in client.list_topics(timeout=10).topics if name.startswith(f"{self.name}.")]
-        if topics:
-            for future in client.delete_topics(topics).values():
-                future.result(WAIT_S)
+        delete_topics(open_admin(admin(self.settings())), self.name)
 
 
 @pytest.fixture
@@ -240,7 +236,10 @@ class WatchedClients(ConfluentClients):
         return made if "group.protocol" in configuration else ReaderWatch(made, self.begun)
 
 
-async def test_a_warm_copy_follows_its_owner_and_a_take_over_reads_only_what_it_lacks(place: Place) -> None:
+async def test_a_warm_copy_follows_its_owner_and_a_take_over_reads_only_what_it_lacks(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_adapters.kafka.restore.LOOK_S", 0.1)
     first, client = await place.begin(place.app(*naming("first")), standby=1)
     await owning(first, ALL)
     watched = WatchedClients()
@@ -260,6 +259,13 @@ async def test_a_warm_copy_follows_its_owner_and_a_take_over_reads_only_what_it_
         return bool(await asked_in_loop(second, look) == 20)
 
     await eventually(follows)
+
+    def lacking() -> dict[int, float]:
+        found = second.metrics.registry.get_sample_value
+        lags = {number: found("headrace_standby_lag", {"partition": str(number)}) for number in ALL}
+        return {number: lag for number, lag in lags.items() if lag is not None}
+
+    await eventually(lambda: lacking() == dict.fromkeys(its, 0))
     copy = await asked_in_loop(
         second,
         lambda: {
@@ -272,6 +278,7 @@ async def test_a_warm_copy_follows_its_owner_and_a_take_over_reads_only_what_it_
     begun = len(watched.begun)
     await first.stop(0)
     await owning(second, ALL)
+    assert lacking() == {}
 
     behind = [
         (topic, number, at)

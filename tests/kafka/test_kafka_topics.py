@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from headrace.errors import StoreError
-from headrace_adapters.cli.main import main
 from headrace_adapters.kafka.connection import (
     WatchedAdmin,
     admin,
@@ -30,9 +28,10 @@ from headrace_adapters.kafka.connection import (
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.settings import RECORD_BYTES_MAX, KafkaSettings, kafka_settings
 from headrace_adapters.kafka.topic_layout import create, describe, ensure, inspect
-from headrace_adapters.settings import Settings
 from headrace_topics.names import TOPICS
 from tests.broker.fixtures import AppName
+from tests.kafka.app_topics import delete_topics
+from tests.kafka.endings import MakeTyped, Typed
 
 pytestmark = pytest.mark.broker
 
@@ -95,9 +94,7 @@ class Place:
 def place(broker: str, app_name: AppName) -> Iterator[Place]:
     made = Place(broker, app_name("topics"))
     yield made
-    left = [name for name in made.admin.list_topics(timeout=WAIT_S).topics if name.startswith(made.app + ".")]
-    for future in (made.admin.delete_topics(left) if left else {}).values():
-        future.result(WAIT_S)
+    delete_topics(made.admin, made.app)
 
 
 def test_a_worker_creates_what_is_missing_and_finds_it_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -363,25 +360,11 @@ def test_a_user_whom_the_broker_does_not_know_is_told_as_such(place: Place) -> N
 
 
 @pytest.fixture
-def typed(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
-) -> Callable[..., tuple[int, str, str]]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"HEADRACE_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HEADRACE_URL", place.url)
-    monkeypatch.setenv("HEADRACE_APP", place.app)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["headrace", "topics", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return run
+def typed(place: Place, make_typed: MakeTyped) -> Typed:
+    return make_typed("topics", place.url, place.app)
 
 
-def test_topics_are_created_described_and_checked_by_commands(place: Place, typed: Callable[..., Any]) -> None:
+def test_topics_are_created_described_and_checked_by_commands(place: Place, typed: Typed) -> None:
     code, out, _ = typed("check")
     assert code == 1
     assert f"MISSING at {place.name('jobs')}" in out
@@ -398,7 +381,7 @@ def test_topics_are_created_described_and_checked_by_commands(place: Place, type
     assert typed("check") == (0, f"✔ the topics of {place.app} are as they should be\n", "")
 
 
-def test_programs_get_the_same_as_json(place: Place, typed: Callable[..., Any]) -> None:
+def test_programs_get_the_same_as_json(place: Place, typed: Typed) -> None:
     code, out, _ = typed("describe", "--json")
     told = json.loads(out)
     assert (code, told["app"], told["brokers"]) == (0, place.app, 1)
@@ -423,7 +406,7 @@ def test_programs_get_the_same_as_json(place: Place, typed: Callable[..., Any]) 
     assert (jobs["name"], jobs["partitions"], jobs["config"]["cleanup.policy"]) == (place.name("jobs"), 8, "compact")
 
 
-def test_a_warning_alone_does_not_fail_a_check(place: Place, typed: Callable[..., Any]) -> None:
+def test_a_warning_alone_does_not_fail_a_check(place: Place, typed: Typed) -> None:
     place.ensure()
     place.alter("jobs", unclean_leader_election_enable="true")
 
@@ -433,7 +416,7 @@ def test_a_warning_alone_does_not_fail_a_check(place: Place, typed: Callable[...
     assert out.startswith("warning UNCLEAN_ELECTION at ")
 
 
-def test_create_does_not_hide_a_loss_unless_it_is_told_to(place: Place, typed: Callable[..., Any]) -> None:
+def test_create_does_not_hide_a_loss_unless_it_is_told_to(place: Place, typed: Typed) -> None:
     place.ensure()
     place.write("events")
     place.delete("jobs")

@@ -16,20 +16,22 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from headrace import App, Context, Flow
 from headrace.state import RunState
 from headrace_adapters.kafka.clients import ConfluentClients
 from headrace_adapters.kafka.transactions import Transactions
+from headrace_adapters.kafka.worker import KafkaWorker
 from headrace_adapters.rocks import RocksStore
 from headrace_topics.partitioning import partition_of
 from tests.kafka.checker import check
 from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms, settled
 from tests.kafka.intercepted_clients import InterceptedClients
-from tests.kafka.load import Load
+from tests.kafka.load import Expected, Load
 from tests.kafka.topic_log import read_log
 from tests.kafka.workers import HANG_S, Workers
 from tests.kafka.workers_here import PARTITIONS, foreign_transaction, owned, reaches, settings_of, working
@@ -306,35 +308,76 @@ async def test_trap_06_what_goes_wrong_in_a_callback_is_raised_and_skips_nothing
             await end(workers, load)
 
 
-async def test_trap_06_what_is_open_is_committed_before_partitions_go(
-    make_here: Callable[[str], Workers], make_load: MakeLoad, tmp_path: Path
-) -> None:
-    """Commits with metadata taken within the callback end one way or the other, and nothing is lost or recorded twice.
+class Held:
+    """Runs of one node that ends when it is let go, and of one behind it; and every execution of theirs."""
 
-    Members come and go quickly here, and where one rebalance follows on the heels of another the broker may refuse what
-    the callback commits: that is undone, and done again by whoever has the partition, which the end of the load shows.
-    That a commit is made there at all is shown without a broker, in ``test_worker_loop_partitions.py``.
+    def __init__(self) -> None:
+        self._let_go = threading.Event()
+        self.executed: list[tuple[str, str]] = []
+
+    def make_app(self, name: str) -> App:
+        app = App(name)
+        app.add(Flow("held").node("count_held", self._hold).node("count_then", self._count, after="count_held"))
+        return app
+
+    def _hold(self, ctx: Context) -> int:
+        self.executed.append((ctx.run_id, ctx.node_id))
+        assert self._let_go.wait(HANG_S)
+        return self._add_one(ctx)
+
+    def _count(self, ctx: Context) -> int:
+        self.executed.append((ctx.run_id, ctx.node_id))
+        return self._add_one(ctx)
+
+    def _add_one(self, ctx: Context) -> int:
+        ctx.increment("counted")
+        return int(ctx.input) + 1
+
+    def let_go(self, worker: KafkaWorker) -> None:
+        """In the thread of its loop: what it executes has ended, and it has not looked at that yet."""
+        self._let_go.set()
+        deadline_s = time.monotonic() + HANG_S
+        while worker._executor.in_progress:
+            assert time.monotonic() < deadline_s, "the nodes go on"
+            time.sleep(0.001)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_trap_06_what_is_open_is_committed_before_partitions_go(
+    make_here: Callable[[str], Workers], tmp_path: Path, protocol: Literal["classic", "consumer"]
+) -> None:
+    """Nodes have ended, and of that nothing is committed, at the moment when the group takes their partitions away.
+
+    One more member comes, so nothing but this rebalance can refuse what is committed within the callback. The next owner
+    finds the nodes ended: none is executed a second time.
     """
-    workers, clients = make_here("trap06"), InterceptedClients()
-    load = make_load(workers, 60)
-    within: list[str] = []
-    async with working(workers.app, workers.servers, tmp_path / "a", clients) as first:
+    workers, clients, held = make_here("trap06"), InterceptedClients(), Held()
+    app, servers = workers.app, workers.servers
+    runs = list(runs_by_partition().values())
+    handed: list[tuple[list[int], list[str]]] = []
+    async with working(app, servers, tmp_path / "a", clients, held.make_app, group_protocol=protocol) as first:
         await reaches(lambda: owned(first) == PARTITIONS, "working on all partitions")
         hand_over = first._loop.hand_over
 
         def observed(numbers: list[int]) -> None:
+            held.let_go(first)
             before = len(clients.calls)
             hand_over(numbers)
-            within.extend(name for kind, name, _ in clients.calls[before:] if kind == "transactional")
+            called = [name for kind, name, _ in clients.calls[before:] if kind in ("transactional", "member")]
+            handed.append((sorted(numbers), called))
 
+        for run_id in runs:
+            send(servers, app, run_id, type="start", blueprintId="held", input=1)
+        await reaches(lambda: len(held.executed) == len(runs) and first._loop.idle, "executing all nodes")
         first._loop.hand_over = observed  # type: ignore[method-assign]
-        for name in ("b", "c", "d"):
-            load.allow(0.2)
-            async with working(workers.app, workers.servers, tmp_path / name) as other:
-                await asyncio.to_thread(load.press, lambda other=other: bool(owned(other)))  # type: ignore[misc]
-        await end(workers, load)
-    begun, undone = within.count("begin_transaction"), within.count("abort_transaction")
-    assert within.count("commit_transaction") >= begun - undone
+        async with working(app, servers, tmp_path / "b", None, held.make_app, group_protocol=protocol) as second:
+            await reaches(lambda: bool(handed) and owned(second) == handed[0][0], "working on what was taken away")
+            await reaches(lambda: len(read_log(servers, app, ["results"]).of("results")) == len(runs), "ended")
+            await asyncio.to_thread(settled, workers)
+            ((_, called),) = handed
+    assert sorted(held.executed) == sorted((run_id, node_id) for run_id in runs for node_id in ("count_held", "count_then"))
+    assert called == ["begin_transaction", "consumer_group_metadata", "send_offsets_to_transaction", "commit_transaction"]
+    check(read_log(servers, app), {run_id: Expected("held", "completed", 3, 2) for run_id in runs})
 
 
 async def test_trap_07_nothing_waits_for_more_records_than_there_are(

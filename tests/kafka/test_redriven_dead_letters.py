@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 
 from headrace.errors import RecordRefused, StoreError
 from headrace_adapters.base.dead_letters import LetterFilter, LetterPlace, Redriven
-from headrace_adapters.cli.main import main
 from headrace_adapters.kafka.connection import (
     admin,
     open_admin,
-    open_consumer,
     open_producer,
-    reader,
     transactional_producer,
 )
 from headrace_adapters.kafka.dead_letters import KafkaLetterBox, open_letter_box
 from headrace_adapters.kafka.settings import KafkaSettings, kafka_settings
 from headrace_adapters.kafka.topic_layout import create
-from headrace_adapters.settings import Settings
 from headrace_topics.dead_letters import RedrivenMark, encode_dead_letter, encode_redriven
 from headrace_topics.partitioning import partition_of
 from tests.broker.fixtures import AppName
-from tests.kafka.workers import Workers, until
+from tests.kafka.app_topics import delete_topics
+from tests.kafka.endings import MakeTyped, MakeWorkers, Typed
+from tests.kafka.topic_log import read_log
+from tests.kafka.workers import until
 
 pytestmark = pytest.mark.broker
 
@@ -64,29 +62,15 @@ class Place:
         assert producer.flush(WAIT_S) == 0
 
     def written(self, count: int) -> Written:
-        """The records of the jobs topic, as (partition, key, value), when there are so many and no more."""
-        consumer = open_consumer(reader(self.settings, "earliest"))
-        consumer.assign([TopicPartition(f"{self.app}.jobs", number, 0) for number in range(PARTITIONS)])
-        found: Written = []
-        ended: set[int] = set()
-        deadline = time.monotonic() + WAIT_S
-        while len(found) < count or len(ended) < PARTITIONS:
-            assert time.monotonic() < deadline, found
-            message = consumer.poll(0.1)
-            if message is not None and message.error() is not None:
-                ended.add(message.partition())
-            elif message is not None:
-                found.append((message.partition(), message.key(), message.value()))
-        consumer.close()
-        assert len(found) == count, found
-        return found
+        """The records of the jobs topic, as (partition, key, value), of which there are so many."""
+        jobs = read_log(self.settings.servers, self.app, ["jobs"]).of("jobs")
+        assert len(jobs) == count, jobs
+        return [(record.partition, record.key, record.value) for record in jobs]
 
     def close(self) -> None:
         for box in self._boxes:
             box.close()
-        topics = [name for name in self._admin.list_topics(timeout=WAIT_S).topics if name.startswith(f"{self.app}.")]
-        for future in self._admin.delete_topics(topics).values():
-            future.result(WAIT_S)
+        delete_topics(self._admin, self.app)
 
 
 @pytest.fixture
@@ -282,26 +266,12 @@ def test_an_app_without_topics_is_told_and_none_are_made(place: Place) -> None:
 
 
 @pytest.fixture
-def typed(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
-) -> Callable[..., tuple[int, str, str]]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"HEADRACE_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HEADRACE_URL", place.url)
-    monkeypatch.setenv("HEADRACE_APP", place.app)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["headrace", "dead-letters", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return run
+def typed(place: Place, make_typed: MakeTyped) -> Typed:
+    return make_typed("dead-letters", place.url, place.app)
 
 
 def test_a_value_that_was_too_large_is_redriven_when_the_limit_is_raised(
-    place: Place, make_workers: Callable[..., Workers], typed: Callable[..., tuple[int, str, str]]
+    place: Place, make_workers: MakeWorkers, typed: Typed
 ) -> None:
     workers = make_workers(place.app, place.settings.servers)
     strict = workers.begin(value_bytes_max=100)
@@ -321,26 +291,21 @@ def test_a_value_that_was_too_large_is_redriven_when_the_limit_is_raised(
     assert (code, err) == (0, "1 record written\n")
     assert out == f"{told['position']} to {place.app}.jobs, partition {partition_of('r1', PARTITIONS)}\n"
 
-    monitor = open_consumer(reader(place.settings, "earliest"))
-    monitor.assign([TopicPartition(f"{place.app}.results", partition_of("r1", PARTITIONS), 0)])
-    results: list[Any] = []
+    results: list[bytes | None] = []
 
     def ended() -> bool:
-        message = monitor.poll(0.1)
-        results.extend([] if message is None or message.error() else [json.loads(message.value())])
+        results[:] = [record.value for record in read_log(place.settings.servers, place.app, ["results"]).of("results")]
         return bool(results)
 
     until(ended, "ended")
-    monitor.close()
-    assert (results[0]["runId"], results[0]["status"]) == ("r1", "completed")
+    result = json.loads(results[0] or b"")
+    assert (result["runId"], result["status"]) == ("r1", "completed")
     assert typed("redrive", "--all") == (0, "", "0 records written\n")
     code, out, _ = typed("redrive", told["position"])
     assert (code, out) == (4, f"{told['position']} is left out: it was redriven before\n")
 
 
-def test_a_record_that_fits_no_dead_letter_stops_nobody(
-    place: Place, make_workers: Callable[..., Workers], typed: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_a_record_that_fits_no_dead_letter_stops_nobody(place: Place, make_workers: MakeWorkers, typed: Typed) -> None:
     """Bytes that are no text become a third longer in a dead letter."""
     worker = make_workers(place.app, place.settings.servers).begin()
     producer = Producer({"bootstrap.servers": place.settings.servers, "message.max.bytes": 33_000_000})
@@ -356,7 +321,7 @@ def test_a_record_that_fits_no_dead_letter_stops_nobody(
     assert out.splitlines()[-1].startswith("record   30000000 bytes were too many for a dead letter")
 
 
-def test_the_commands_list_show_and_tell(place: Place, typed: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_commands_list_show_and_tell(place: Place, typed: Typed) -> None:
     assert typed("list") == (0, "", "no dead letters\n")
     place.put_aside(
         letter(place, b'{"type":\n "strat"}', b"r1"), letter(place, b"\xff\x00abc", reason="byte 0 is not UTF-8")

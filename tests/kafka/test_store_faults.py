@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.kafka.app_topics import delete_topics
 from tests.kafka.endings import AppName, MakeLoad, MakeWorkers, Say, after_some, finish, now_ms
 from tests.kafka.stores import copies_of
 from tests.kafka.workers import Workers
@@ -101,9 +102,8 @@ def test_a_store_of_topics_that_were_deleted_and_made_again_is_not_taken_for_the
     load.finish()
     first.stop()
     admin = AdminClient({"bootstrap.servers": broker})
-    topics = [topic for topic in admin.list_topics(timeout=20).topics if topic.startswith(f"{workers.app}.")]
-    for future in (*admin.delete_topics(topics).values(), *admin.delete_consumer_groups([workers.app]).values()):
-        future.result(30)
+    delete_topics(admin, workers.app)
+    admin.delete_consumer_groups([workers.app])[workers.app].result(30)
 
     workers.begin().ready()
     again = make_load(workers, 36)

@@ -94,6 +94,8 @@ def _read(servers: str, app: str, places: list[TopicPartition]) -> dict[str, lis
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            # A broker holds back what it has not much of, and most partitions here are small.
+            "fetch.wait.max.ms": 20,
             "fetch.message.max.bytes": 4 * 1024 * 1024,
             "fetch.max.bytes": 64 * 1024 * 1024,
             "receive.message.max.bytes": 128 * 1024 * 1024,
@@ -101,8 +103,9 @@ def _read(servers: str, app: str, places: list[TopicPartition]) -> dict[str, lis
     )
     records: dict[str, list[Record]] = {}
     try:
-        left = {place: end for place, end in ends_of(servers, places).items() if end}
+        # Before anything else: who leads what is new to a consumer is asked at once while it connects, and later on by and by.
         consumer.assign(places)
+        left = {place: end for place, end in ends_of(servers, places).items() if end}
         deadline = time.monotonic() + END_S
         while left:
             assert time.monotonic() < deadline, f"after {END_S} s these are not read to their ends: {left}"

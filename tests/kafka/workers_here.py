@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from headrace import App
 from headrace_adapters.kafka.clients import Clients
 from headrace_adapters.kafka.settings import KafkaSettings, kafka_settings
 from headrace_adapters.kafka.worker import KafkaWorker
@@ -37,10 +38,15 @@ def settings_of(app: str, servers: str, state: Path, **values: Any) -> KafkaSett
 
 @asynccontextmanager
 async def working(
-    app: str, servers: str, state: Path, clients: Clients | None = None, **values: Any
+    app: str,
+    servers: str,
+    state: Path,
+    clients: Clients | None = None,
+    make: Callable[[str], App] = make_app,
+    **values: Any,
 ) -> AsyncIterator[KafkaWorker]:
     """A worker that has been started; stopped at the end, where it has not died."""
-    worker = KafkaWorker(make_app(app), settings_of(app, servers, state, **values), clients)
+    worker = KafkaWorker(make(app), settings_of(app, servers, state, **values), clients)
     await worker.start()
     try:
         yield worker

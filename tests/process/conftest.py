@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .programs import Programs
+from .saying import say
+
+__all__ = ["programs", "say"]
 
 
 @pytest.fixture
@@ -14,16 +17,3 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
     begun = Programs(tmp_path)
     yield begun
     begun.close()
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Write a line that is seen without asking for it: what was measured."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-
-    def line(text: str) -> None:
-        with capsys.disabled():
-            if reporter is not None:
-                reporter.write_line(f"\n{text}")
-
-    return line

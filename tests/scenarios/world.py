@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["RUN", "START_MS", "World", "assert_same", "snapshot"]
+__all__ = ["RUN", "START_MS", "ScenarioWorld", "World", "assert_same", "snapshot"]
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Any
 
@@ -30,7 +31,54 @@ START_MS = 1_700_000_000_000
 RUN = "run"
 
 
-class World:
+class ScenarioWorld(ABC):
+    """What is asked of the runs of a scenario, whatever carries them."""
+
+    checks: Checks
+
+    @abstractmethod
+    def run(self, run_id: str) -> RunState | Ended | None:
+        """A run, from the partition that owns it."""
+
+    @abstractmethod
+    def result(self, run_id: str) -> RunResult:
+        """The final result, from its record."""
+
+    @property
+    def finals(self) -> Counter[str]:
+        """How many final states each run has."""
+        return self.checks.finals
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The last output of each node."""
+        return self.checks.outputs
+
+    @property
+    def skipped(self) -> set[str]:
+        """The nodes that were skipped."""
+        return self.checks.skipped
+
+    def status(self, run_id: str) -> str:
+        """The visible state of a run."""
+        run = self.run(run_id)
+        assert run is not None, f"there is no run {run_id}"
+        return run.status
+
+    def awaited(self, run_id: str) -> list[str]:
+        """The paths of the open waits."""
+        run = self.run(run_id)
+        return [path for path, _ in open_waits(run)] if isinstance(run, RunState) else []
+
+    def context(self, run_id: str) -> dict[str, Any]:
+        """The context of a run, also after its end."""
+        run = self.run(run_id)
+        if isinstance(run, RunState):
+            return {key: decode(value) for key, value in run.context.items()}
+        return self.result(run_id).context
+
+
+class World(ScenarioWorld):
     """A worker that can be stepped, killed and asked."""
 
     def __init__(self, backend: Backend, blueprints: list[dict[str, Any]], script: Script) -> None:
@@ -51,21 +99,6 @@ class World:
         self.loop = WorkerLoop(self.carrier, plans, self.executor, lambda: self.now_ms, Limits())
         self.loop.on_commit(self._committed)
         self.loop.open()
-
-    @property
-    def finals(self) -> Counter[str]:
-        """How many final states each run has."""
-        return self.checks.finals
-
-    @property
-    def outputs(self) -> dict[str, Any]:
-        """The last output of each node."""
-        return self.checks.outputs
-
-    @property
-    def skipped(self) -> set[str]:
-        """The nodes that were skipped."""
-        return self.checks.skipped
 
     # Driving.
 
@@ -108,24 +141,6 @@ class World:
     def run(self, run_id: str) -> RunState | Ended | None:
         """A run, from the partition that owns it."""
         return self.loop.partitions[self.carrier.partition_of(run_id)].run(run_id)
-
-    def status(self, run_id: str) -> str:
-        """The visible state of a run."""
-        run = self.run(run_id)
-        assert run is not None, f"there is no run {run_id}"
-        return run.status
-
-    def awaited(self, run_id: str) -> list[str]:
-        """The paths of the open waits."""
-        run = self.run(run_id)
-        return [path for path, _ in open_waits(run)] if isinstance(run, RunState) else []
-
-    def context(self, run_id: str) -> dict[str, Any]:
-        """The context of a run, also after its end."""
-        run = self.run(run_id)
-        if isinstance(run, RunState):
-            return {key: decode(value) for key, value in run.context.items()}
-        return self.result(run_id).context
 
     def result(self, run_id: str) -> RunResult:
         """The final result, from its record."""

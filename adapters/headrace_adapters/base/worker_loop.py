@@ -46,6 +46,9 @@ BEAT_S = 0.0005
 # What is waited for at most where nothing is due.
 IDLE_MS = 60_000
 
+# The code of a run's error where no record can hold what was decided about it.
+TOO_LARGE = "STATE_TOO_LARGE"
+
 
 class WorkerLoop:
     """The partitions of one worker, driven step by step. *clock* gives ms since 1970."""
@@ -316,7 +319,7 @@ class WorkerLoop:
         partition = self.partitions[self._carrier.partition_of(command.run_id)]
         partition.receive(command, now_ms)
         if command.run_id in self._unwritable and isinstance(command, Start):
-            partition.give_up_run(command.run_id, now_ms, self._unwritable.pop(command.run_id))
+            partition.give_up_run(command.run_id, now_ms, TOO_LARGE, self._unwritable.pop(command.run_id))
 
     def _begin(self, now_ms: int) -> bool:
         executions: list[Execution] = []
@@ -360,7 +363,7 @@ class WorkerLoop:
         except CommitUndone as error:
             self._go_back()
             for number, run_id, reason in error.unwritable:
-                if not self.partitions[number].give_up_run(run_id, now_ms, reason):
+                if not self.partitions[number].give_up_run(run_id, now_ms, TOO_LARGE, reason):
                     self._unwritable[run_id] = reason
             return True
         self.commits += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["redacted", "store_error", "timed_out"]
+__all__ = ["redacted", "request_error", "store_error", "timed_out"]
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
 from headrace.errors import StoreError
+from headrace_adapters.kafka.connection import WatchedAdmin
 from headrace_adapters.kafka.settings import KafkaSettings
 
 
@@ -175,6 +176,12 @@ def store_error(
     what, to_do = (text.replace("{app}", settings.app).replace("{group}", settings.group) for text in kind[:2])
     said = redacted(problem.str(), settings)
     return StoreError(f"{doing} failed at Kafka ({settings.servers}): {what} ({problem.name()}: {said}): {to_do}")
+
+
+def request_error(admin: object, settings: KafkaSettings, doing: str, error: KafkaException | TimeoutError) -> StoreError:
+    """The same for a request of *admin*: one that is watched knows why nothing came in time."""
+    problem = KafkaError(KafkaError._TIMED_OUT) if isinstance(error, TimeoutError) else error
+    return store_error(doing, problem, settings, admin.trouble() if isinstance(admin, WatchedAdmin) else None)
 
 
 def timed_out(error: KafkaException | KafkaError) -> bool:

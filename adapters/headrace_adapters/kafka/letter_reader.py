@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from headrace.errors import StoreError
@@ -21,11 +21,11 @@ from headrace_adapters.base.dead_letters import LetterPlace
 from headrace_adapters.kafka.clients import Clients
 from headrace_adapters.kafka.connection import admin, reader
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.offsets import ask_offsets
 from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_scans import next_messages
 
-REQUEST_S: Final = 10.0
 POLL_S: Final = 0.1
 RECORDS_AT_ONCE: Final = 1_000
 
@@ -120,18 +120,10 @@ class LetterReader:
                 raise store_error(f"reading {self._topic}", KafkaError(KafkaError._TIMED_OUT), self._settings)
 
     def _offsets(self, spec: OffsetSpec, numbers: Collection[int]) -> dict[int, int]:
-        doing = f"asking how far {self._topic} goes"
-        level = IsolationLevel.READ_UNCOMMITTED
         specs = {TopicPartition(self._topic, number): spec for number in numbers}
-        if not specs:
-            return {}
-        try:
-            asked = self._admin.list_offsets(specs, isolation_level=level, request_timeout=REQUEST_S)
-            return {place.partition: future.result(REQUEST_S + 1).offset for place, future in asked.items()}
-        except KafkaException as error:
-            raise store_error(doing, error, self._settings) from error
-        except TimeoutError:
-            raise store_error(doing, KafkaError(KafkaError._TIMED_OUT), self._settings) from None
+        doing = f"asking how far {self._topic} goes"
+        found = ask_offsets(self._admin, self._settings, doing, specs, within_s=SILENT_S)
+        return {number: offset for (_, number), offset in found.items()}
 
     def close(self) -> None:
         """Let go of the consumer."""

@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from headrace.errors import StoreError
-from headrace_adapters.kafka.connection import WatchedAdmin
-from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.failures import request_error
+from headrace_adapters.kafka.offsets import Place, ask_offsets
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_checks import TopicProblem, check
 from headrace_adapters.kafka.topic_plan import (
@@ -42,17 +41,6 @@ KNOWN_LOOK_S = 0.05
 _WRITTEN_BY_WORKERS = ("context-changelog", "coordination-changelog", "events", "results")
 # Without one of these, once there has been work, runs are lost or damaged.
 _NEEDED_BY_RUNS = ("jobs", "context-changelog", "coordination-changelog", "blueprints")
-
-# What a broker answers for a partition whose first leader it is about to become.
-_NOT_YET = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.REPLICA_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-)
 
 _STAGES = (frozenset(("jobs",)), frozenset(spec.name for spec in TOPICS if spec.name != "jobs"))
 
@@ -118,7 +106,7 @@ def describe(admin: AdminClient, settings: KafkaSettings) -> ClusterState:
             found[name] = future.result(ANSWER_S + 5)
         except (KafkaException, TimeoutError) as error:
             if not _is(error, KafkaError.UNKNOWN_TOPIC_OR_PART):
-                raise _failure(admin, settings, doing, error) from error
+                raise request_error(admin, settings, doing, error) from error
     configs = _configs(admin, settings, found)
     topics = {
         names[name]: TopicState(
@@ -180,7 +168,7 @@ def _create(admin: AdminClient, settings: KafkaSettings, plans: Iterable[NewTopi
         except (KafkaException, TimeoutError) as error:
             # Somebody else has created it at the same time; what became of it is checked as if it had always been there.
             if not _is(error, KafkaError.TOPIC_ALREADY_EXISTS):
-                raise _failure(admin, settings, f"creating topic {name}", error) from error
+                raise request_error(admin, settings, f"creating topic {name}", error) from error
     return created
 
 
@@ -215,7 +203,7 @@ def _configs(admin: AdminClient, settings: KafkaSettings, names: Iterable[str]) 
             # Deleted since it was described, or not known yet by the broker that was asked: as if it were not there.
             if _is(error, KafkaError.UNKNOWN_TOPIC_OR_PART):
                 continue
-            raise _failure(admin, settings, doing, error) from error
+            raise request_error(admin, settings, doing, error) from error
         configs[resource.name] = {key: entries[key].value for key in _CONFIG if key in entries and entries[key].value}
     return configs
 
@@ -241,42 +229,14 @@ def _lost(admin: AdminClient, cluster: ClusterState, settings: KafkaSettings) ->
 
 def _written(admin: AdminClient, settings: KafkaSettings, topics: list[TopicState]) -> str | None:
     """The first of *topics* that has ever had a record."""
-    return next((place.topic for place, end in _ends(admin, settings, topics).items() if end > 0), None)
+    return next((topic for (topic, _), end in _ends(admin, settings, topics).items() if end > 0), None)
 
 
-def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicState]) -> dict[TopicPartition, int]:
+def _ends(admin: AdminClient, settings: KafkaSettings, topics: Iterable[TopicState]) -> dict[Place, int]:
     """Where every partition ends. One of a new topic has no leader for a moment, so it is asked again."""
-    doing = "looking at the ends of topics"
-    open_ = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
-    ends: dict[TopicPartition, int] = {}
-    deadline = time.monotonic() + KNOWN_S
-    while open_:
-        asked = _call(admin, settings, doing, partial(_ask_ends, admin, open_))
-        open_ = []
-        for place, future in asked.items():
-            try:
-                ends[place] = _known(future.result(ANSWER_S + 5).offset)
-            except (KafkaException, TimeoutError) as error:
-                if not _is(error, *_NOT_YET) or time.monotonic() > deadline:
-                    raise _failure(admin, settings, doing, error) from error
-                open_.append(place)
-        if open_:
-            time.sleep(KNOWN_LOOK_S)
-    return ends
-
-
-def _known(offset: int) -> int:
-    if offset < 0:
-        # The client's way of saying that nobody leads the partition at this moment.
-        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
-    return offset
-
-
-def _ask_ends(admin: AdminClient, places: list[TopicPartition]) -> Mapping[TopicPartition, Future[Any]]:
-    asked: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(
-        {place: OffsetSpec.latest() for place in places}, request_timeout=ANSWER_S
-    )
-    return asked
+    places = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+    specs = dict.fromkeys(places, OffsetSpec.latest())
+    return ask_offsets(admin, settings, "looking at the ends of topics", specs, within_s=KNOWN_S)
 
 
 def _layout(cluster: ClusterState, settings: KafkaSettings) -> TopicLayout:
@@ -310,20 +270,14 @@ def _call(admin: AdminClient, settings: KafkaSettings, doing: str, call: Callabl
     try:
         return call()
     except KafkaException as error:
-        raise _failure(admin, settings, doing, error) from error
+        raise request_error(admin, settings, doing, error) from error
 
 
 def _result(admin: AdminClient, settings: KafkaSettings, doing: str, future: Future[Any]) -> Any:
     try:
         return future.result(ANSWER_S + 5)
     except (KafkaException, TimeoutError) as error:
-        raise _failure(admin, settings, doing, error) from error
-
-
-def _failure(admin: AdminClient, settings: KafkaSettings, doing: str, error: KafkaException | TimeoutError) -> StoreError:
-    problem = KafkaError(KafkaError._TIMED_OUT) if isinstance(error, TimeoutError) else error
-    # A watched client knows why nothing came in time.
-    return store_error(doing, problem, settings, admin.trouble() if isinstance(admin, WatchedAdmin) else None)
+        raise request_error(admin, settings, doing, error) from error
 
 
 def _is(error: Exception, *codes: int) -> bool:

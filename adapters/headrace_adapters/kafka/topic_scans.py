@@ -15,17 +15,18 @@ __all__ = ["NOW", "Reading", "Scan", "TopicScans", "next_messages"]
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from headrace.errors import StoreError
 from headrace_adapters.kafka.clients import Admin, Clients, Consumer
 from headrace_adapters.kafka.connection import reader
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.offsets import Place, ask_offsets
 from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
 
@@ -33,8 +34,6 @@ _T = TypeVar("_T")
 
 # A message as confluent-kafka gives it, and whether the scan may end with it.
 Take = Callable[[Any], bool | None]
-
-REQUEST_S: Final = 10.0
 
 # A scan that gets nothing for as long as this has no broker any more.
 STALLED_S: Final = 30.0
@@ -51,8 +50,6 @@ SLACK_MS: Final = 60_000
 
 NOW: Final = -1
 """In place of a time: from the last stable offset on, so that everything is read that is committed from now on."""
-
-Place = tuple[str, int]
 
 
 class Scan(NamedTuple):
@@ -105,21 +102,21 @@ class TopicScans:
     def begin(self, consumer: Consumer, scans: Sequence[Scan]) -> Reading:
         """Assign what these begin with, and find out where they end. Blocks."""
         begins = self.places(scans)
-        ends = self._offsets({TopicPartition(*scan[:2]): OffsetSpec.latest() for scan in scans}, uncommitted=True)
+        ends = self._offsets({TopicPartition(*scan[:2]): OffsetSpec.latest() for scan in scans}, committed=False)
         consumer.assign([TopicPartition(*scan[:2], begin) for scan, begin in zip(scans, begins, strict=True)])
         begun = {scan[:2]: begin for scan, begin in zip(scans, begins, strict=True)}
         return Reading({place: end for place, end in ends.items() if begun[place] < end}, self._settings)
 
-    def _offsets(self, specs: Mapping[Any, Any], *, uncommitted: bool = False) -> dict[Place, int]:
-        doing = "asking how far topics go"
-        level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
-        try:
-            asked = self._admin.list_offsets(specs, isolation_level=level, request_timeout=REQUEST_S)
-            return {(place.topic, place.partition): _offset(future) for place, future in asked.items()}
-        except KafkaException as error:
-            raise store_error(doing, error, self._settings) from error
-        except TimeoutError:
-            raise store_error(doing, KafkaError(KafkaError._TIMED_OUT), self._settings) from None
+    def _offsets(self, specs: Mapping[Any, Any], *, committed: bool = True) -> dict[Place, int]:
+        return ask_offsets(
+            self._admin,
+            self._settings,
+            "asking how far topics go",
+            specs,
+            within_s=STALLED_S,
+            committed=committed,
+            give_up=lambda: self._closed,
+        )
 
     def _read(self, scans: Sequence[Scan], take: Take) -> None:
         consumer = self._borrowed()
@@ -204,8 +201,3 @@ def _spec(since_ms: int | None) -> Any:
     if since_ms is None:
         return OffsetSpec.earliest()
     return OffsetSpec.latest() if since_ms == NOW else OffsetSpec.for_timestamp(max(0, since_ms - SLACK_MS))
-
-
-def _offset(future: Future[Any]) -> int:
-    offset: int = future.result(REQUEST_S + 1).offset
-    return offset

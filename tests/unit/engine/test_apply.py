@@ -8,7 +8,7 @@ from headrace import events as e
 from headrace.apply import apply, rebuild
 from headrace.events import Event
 from headrace.execution import NO_ITEM, Operation
-from headrace.state import RunState
+from headrace.state import RunError, RunState
 from headrace.values import NULL
 
 STARTED = e.RunStarted("f", "1", b"5", {"k": b"1"}, None, 7)
@@ -52,6 +52,22 @@ def test_every_event_counts_and_a_start_gives_the_run_its_beginning() -> None:
 )
 def test_the_visible_state_of_a_run(events: list[Event], status: str) -> None:
     assert fold(*events).status == status
+
+
+@pytest.mark.parametrize(
+    ("event", "errors"),
+    [
+        (e.RunFailed(), []),
+        (e.RunFailed("too large", "STATE_TOO_LARGE"), [RunError("", "STATE_TOO_LARGE", "too large")]),
+        (e.RunFailed("a defect", "INTERNAL_ERROR"), [RunError("", "INTERNAL_ERROR", "a defect")]),
+        # A record that names no code.
+        (e.RunFailed("a defect"), [RunError("", "INTERNAL_ERROR", "a defect")]),
+    ],
+)
+def test_a_run_that_failed_without_a_node_to_blame_has_an_error_of_its_own(
+    event: e.RunFailed, errors: list[RunError]
+) -> None:
+    assert fold(event).errors == errors
 
 
 def test_outstanding_work_is_counted_as_it_comes_and_goes() -> None:

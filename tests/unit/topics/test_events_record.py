@@ -92,6 +92,7 @@ SAMPLES: list[e.Event] = [
     e.RunCompleted(b'{"paid":true}'),
     e.RunFailed(),
     e.RunFailed("too many nodes"),
+    e.RunFailed("too large", "STATE_TOO_LARGE"),
     e.RunCancelled(""),
     e.RunDuplicate(),
     e.CommandIgnored("resume", "approval", "the node does not wait"),
