@@ -2,7 +2,8 @@
 
 *--seed* makes a random run repeatable: it feeds hypothesis and the simulations, and is printed at the start and again
 when something failed. *--scenarios* and *--adapter* are registered here, not beside the scenarios, because pytest
-reads options only from the outermost conftest of what it is asked to run.
+reads options only from the outermost conftest of what it is asked to run; so are *--seeds*, *--jobs* and *--mutants*, which
+are those of tests/simulation.
 """
 
 from __future__ import annotations
@@ -40,11 +41,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="run scenarios on this adapter only (may be given several times)",
     )
+    group.addoption(
+        "--seeds",
+        default=None,
+        metavar="FROM..TO",
+        help="run the simulated worlds of all these seeds (the last one among them)",
+    )
+    group.addoption(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="run simulated worlds in so many processes (default: one for each core)",
+    )
+    group.addoption(
+        "--mutants",
+        action="store_true",
+        help="plant mistakes in the product, one by one, and see that simulated worlds find each of them",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Settle the seed before hypothesis' own plugin reads its option."""
+    # Whoever gives one wants the one world of it, and everybody else as many as there is time for.
+    config.option.seed_given = config.option.seed is not None
     if config.option.seed is None:
         from_environment = os.environ.get(SEED_ENVIRONMENT, "")
         if from_environment and not from_environment.isdecimal():

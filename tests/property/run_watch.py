@@ -20,6 +20,7 @@ class RunWatch:
         self.started: set[tuple[str, int]] = set()
         self.resume_keys: set[str] = set()
         self.types: list[str] = []
+        self.children: list[str] = []
 
     def note(self, state: RunState, plan: Plan, event: e.Event) -> None:
         self.types.append(type(event).__name__)
@@ -45,6 +46,23 @@ class RunWatch:
         elif isinstance(event, e.WaitResumed) and event.key is not None:
             assert event.key not in self.resume_keys, f"{event.node} is resumed with a key that was applied"
             self.resume_keys.add(event.key)
+        elif isinstance(event, e.ChildStarted):
+            assert event.child not in self.children, f"child {event.child} was started twice"
+            self.children.append(event.child)
+
+    def check_end(self, state: RunState, plan: Plan, event: e.Event) -> None:
+        """A run that ended by itself, with this event, has left nothing undecided."""
+        assert not any(error.code == "INTERNAL_ERROR" for error in state.errors), state.errors
+        assert (state.ended == "failed") == bool(state.errors) or state.ended == "cancelled"
+        if isinstance(event, e.RunCancelled) or (plan.fail_fast and isinstance(event, e.RunFailed)):
+            return
+        bodies = {member for node in plan.nodes.values() for member in node.body}
+        for node in plan.nodes.values():
+            if node.id not in bodies:
+                assert (node.id, NO_ITEM) in self.decided, f"nothing was decided about {node.id}"
+                join = state.joins.get(node.id)
+                seen = {*join.arrived, *join.dead, *join.failed} if join is not None else set()
+                assert seen >= set(node.entries), f"an edge into {node.id} was never decided"
 
     def _note_iteration(self, plan: Plan, event: e.LoopIteration | e.LoopEnded) -> None:
         body = plan.nodes[event.node].body

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from headrace.execution import Execution
 
-from .flows import CONDITIONS, Case, Draw, cases, problems_of
+from .choices import Draw
+from .flows import CONDITIONS, Case, cases, problems_of
 from .watched_world import WatchedScript
 
 CALM = {text for text in CONDITIONS if "context" not in text and "outputs" not in text} | {"1 / 0 == 0", "'text'"}

@@ -241,7 +241,7 @@ class WatchedWorld(World):
         self.watches.setdefault(run_id, RunWatch()).note(state, self.plans[state.blueprint_id], event)
         if isinstance(event, FINAL):
             self.script.ended_runs.add(run_id)
-            self._check_end_of_run(state, event)
+            self.watches[run_id].check_end(state, self.plans[state.blueprint_id], event)
 
     def _check_state(self, state: RunState) -> None:
         for node, join in state.joins.items():
@@ -267,22 +267,6 @@ class WatchedWorld(World):
             assert known.waits == open_waits(child)
         for run_id in self.open_runs:
             assert not self.folded[run_id].claims, f"{run_id} holds keys, and no resume is on its way"
-
-    def _check_end_of_run(self, state: RunState, event: e.Event) -> None:
-        """A run that ended by itself has left nothing undecided."""
-        plan = self.plans[state.blueprint_id]
-        assert not any(error.code == "INTERNAL_ERROR" for error in state.errors), state.errors
-        assert (state.ended == "failed") == bool(state.errors) or state.ended == "cancelled"
-        if isinstance(event, e.RunCancelled) or (plan.fail_fast and isinstance(event, e.RunFailed)):
-            return
-        bodies = {member for node in plan.nodes.values() for member in node.body}
-        watch = self.watches[state.run_id]
-        for node in plan.nodes.values():
-            if node.id not in bodies:
-                assert (node.id, NO_ITEM) in watch.decided, f"nothing was decided about {node.id}"
-                join = state.joins.get(node.id)
-                seen = {*join.arrived, *join.dead, *join.failed} if join is not None else set()
-                assert seen >= set(node.entries), f"an edge into {node.id} was never decided"
 
     def _catch_up(self) -> None:
         """Read what the dead worker had made durable and could not tell, and compare it with the store."""
