@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from headrace.errors import StoreError
-from headrace_adapters.kafka.clients import Clients, Consumer, Producer
+from headrace_adapters.kafka.clients import Clients, Consumer, Member, Producer
 from headrace_adapters.kafka.connection import plain_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.settings import KafkaSettings
@@ -77,7 +77,7 @@ class Appends:
         self,
         records: Iterable[Outgoing],
         offsets: Mapping[int, int],  # noqa: ARG002 (they move with ``settle``, when the store is written)
-        consumer: Consumer,  # noqa: ARG002
+        consumer: Member,  # noqa: ARG002
         last_of: frozenset[str],
     ) -> dict[tuple[str, int], int]:
         """Write *records*; gives, for each partition of the topics *last_of*, the offset behind its last record.

@@ -204,7 +204,7 @@ class KafkaCarrier(Carrier):
             self._check_standing(began_s)
             if records.unwritable:
                 raise Undone("; ".join(f"run {run_id!r}: {reason}" for _, run_id, reason in records.unwritable.values()))
-            written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)
+            written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)
         except Undone as error:
             self._undone += 1
             self._reads_again = True

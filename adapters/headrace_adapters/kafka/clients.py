@@ -7,13 +7,19 @@ broker) sees every call. What the factory gives has the methods of confluent-kaf
 
 from __future__ import annotations
 
-__all__ = ["Admin", "Clients", "ConfluentClients", "Consumer", "Producer"]
+__all__ = ["Admin", "Clients", "ConfluentClients", "Consumer", "Member", "Producer"]
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 from headrace_adapters.kafka.connection import open_admin, open_consumer, open_producer
+
+
+class Member(Protocol):
+    """A member of the group, as far as transactions ask for it."""
+
+    def consumer_group_metadata(self) -> Any: ...
 
 
 class Consumer(Protocol):

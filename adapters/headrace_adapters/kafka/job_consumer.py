@@ -8,6 +8,12 @@ thread of the loop, between two steps, and nowhere else:
     revoked     ours until the callback returns: the open batch is committed in it       ``Owner.hand_over``
     lost        somebody else may have it already: what is open is dropped               ``Owner.drop``
 
+A worker that stood still past its session is a new member when it joins again, under another member id, and librdkafka
+goes on as if it still had what it had before: until a rebalance says otherwise it tells nothing, and then of a revocation,
+as if nobody else had worked on it meanwhile. The broker would take its commits, since it is a member. So a partition is held
+under the member id that it was given to; where that is no longer the worker's, nothing is committed for it, a revocation is
+a loss, and what the group leaves with the worker is restored.
+
 A callback must never raise, since librdkafka would then go on as if nothing were wrong and skip records: what goes wrong
 in one is kept and raised from :meth:`JobConsumer.poll`. A pause survives a reassignment in some paths of librdkafka, so
 what is paused is decided here, for every assignment anew.
@@ -56,6 +62,11 @@ class JobConsumer:
         self._error: BaseException | None = None
         self._fetched: deque[Any] = deque()
         self._full = False
+        # Under which member id the group has given each partition that is assigned.
+        self._given_to: dict[int, str] = {}
+        # Where reading began, and partitions of which records from before that have come.
+        self._begun: dict[int, int] = {}
+        self._astray: set[int] = set()
         self.polled_s = self._host.now_s()
         """When the group was last asked whether anything has changed."""
         self.assigned: set[int] = set()
@@ -77,13 +88,41 @@ class JobConsumer:
             starts = [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers]
             client.incremental_assign(starts)
             client.pause(starts)
+            member = client.memberid() or ""
+            self._take_back([number for number in sorted(self.assigned) if self._given_to[number] != member])
             self.assigned.update(numbers)
+            self._given_to.update(dict.fromkeys(numbers, member))
             self.gained += numbers
         except BaseException as error:  # noqa: BLE001 (raised from poll)
             self._error = self._error or error
 
+    def _take_back(self, numbers: list[int]) -> None:
+        """These are still this worker's, or are so again; others may have had them since it was last known."""
+        if numbers:
+            _LOGGER.warning(
+                "partitions %s were lost without a word, and are this worker's again: they are restored", numbers
+            )
+            self._owner.drop(numbers)
+            self.stop_reading(numbers)
+            self._released(numbers)
+            self._given_to.update(dict.fromkeys(numbers, self.client.memberid() or ""))
+            self.gained += numbers
+
     def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
-        self._leave(client, partitions, self._owner.hand_over, "revoked")
+        self._leave(client, partitions, self._hand_over, "revoked")
+
+    def _hand_over(self, numbers: list[int]) -> None:
+        lost = self._lost()
+        if lost:
+            _LOGGER.warning("partitions %s are dropped, because others may have them already", lost)
+            self._owner.drop([number for number in numbers if number in lost])
+        if kept := [number for number in numbers if number not in lost]:
+            self._owner.hand_over(kept)
+
+    def _lost(self) -> list[int]:
+        """The partitions that are assigned as far as librdkafka knows, and were given to a member that this is no longer."""
+        member = self.client.memberid() or ""
+        return [number for number in sorted(self.assigned) if self._given_to[number] != member]
 
     def _on_lost(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         self._leave(client, partitions, self._owner.drop, "lost")
@@ -107,26 +146,58 @@ class JobConsumer:
     def _forget(self, numbers: list[int]) -> None:
         self.assigned.difference_update(numbers)
         self.reading.difference_update(numbers)
+        for number in numbers:
+            self._given_to.pop(number, None)
         self.gained = [number for number in self.gained if number not in numbers]
         self._fetched = deque(message for message in self._fetched if message.partition() not in numbers)
         self._released(numbers)
 
     # What the loop asks for.
 
+    def consumer_group_metadata(self) -> Any:
+        """As the client's, for offsets of the partitions that are assigned.
+
+        Raises :class:`KafkaException` where the group does not know this worker as the one that it gave them to; the
+        broker would take the offsets, since it asks whether a committer is a member and not what it owns.
+        """
+        metadata = self.client.consumer_group_metadata()
+        # Looked at afterwards: whatever the member was when the metadata was taken, it is not older than this.
+        if lost := self._lost():
+            told = f"partitions {lost} were given to a member that this worker no longer is"
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID, told, txn_requires_abort=True))
+        return metadata
+
     def begin(self, number: int, offset: int) -> bool:
         """Read the records of a partition from *offset* on; False where librdkafka is not ready for it yet."""
         assert number in self.assigned, f"partition {number} is not assigned"
-        partition = TopicPartition(self._topic, number, offset)
+        if not self._seek(number, offset):
+            return False
+        self._begun[number] = offset
+        self.reading.add(number)
+        if not self._full:
+            self.client.resume([TopicPartition(self._topic, number)])
+        return True
+
+    def _seek(self, number: int, offset: int) -> bool:
         try:
-            self.client.seek(partition)
+            self.client.seek(TopicPartition(self._topic, number, offset))
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:
                 raise store_error(f"reading partition {number} from offset {offset}", error, self._settings) from error
             return False
-        self.reading.add(number)
-        if not self._full:
-            self.client.resume([partition])
+        self._astray.discard(number)
         return True
+
+    def _find_back(self) -> None:
+        """Seek once more where records from before the place of beginning have come.
+
+        librdkafka has been seen to forget a seek that comes within a millisecond after an assignment.
+        """
+        for number in sorted(self._astray):
+            if number not in self.reading:
+                self._astray.discard(number)
+            elif self._seek(number, self._begun[number]):
+                self._fetched = deque(message for message in self._fetched if message.partition() != number)
 
     def stop_reading(self, numbers: Iterable[int]) -> None:
         """Read these no more until :meth:`begin`; they stay assigned."""
@@ -164,13 +235,22 @@ class JobConsumer:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        return [message for message in messages if self._is_job(message)]
+        found = [message for message in messages if self._is_job(message)]
+        if self._astray:
+            self._find_back()
+        return found
 
     def _is_job(self, message: Any) -> bool:
         error: KafkaError | None = message.error()
         if error is None:
+            number: int = message.partition()
             # A partition may have been revoked by the very call that brought its records.
-            return message.partition() in self.reading
+            if number not in self.reading or number in self._astray:
+                return False
+            if message.offset() < self._begun[number]:
+                self._astray.add(number)
+                return False
+            return True
         if not passes(error):
             raise store_error("reading jobs", error, self._settings)
         _LOGGER.warning("reading jobs: %s", error.str())

@@ -31,7 +31,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from headrace.errors import StoreError
 from headrace_adapters.base.host import THIS_HOST, Host
-from headrace_adapters.kafka.clients import Clients, Consumer, Producer
+from headrace_adapters.kafka.clients import Clients, Consumer, Member, Producer
 from headrace_adapters.kafka.connection import transactional_producer
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.passing import passes
@@ -117,7 +117,7 @@ class Transactions:
                 return
 
     def commit(
-        self, records: Iterable[Outgoing], offsets: Mapping[int, int], consumer: Consumer, last_of: frozenset[str]
+        self, records: Iterable[Outgoing], offsets: Mapping[int, int], consumer: Member, last_of: frozenset[str]
     ) -> dict[tuple[str, int], int]:
         """Commit *records* and the *offsets* (of the jobs topic, by partition) in one transaction.
 

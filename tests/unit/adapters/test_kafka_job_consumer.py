@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, KafkaError
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
 from tests.kafka.scripted_clients import Record, ScriptedClients, ScriptedConsumer, failure
 
 from headrace.errors import StoreError
@@ -342,3 +342,74 @@ def test_what_goes_wrong_while_leaving_is_raised(world: World) -> None:
     with pytest.raises(StoreError, match="no"):
         world.jobs.close()
     assert world.client.called("close") == [()]
+
+
+# Members that the group has forgotten.
+
+
+def test_what_another_member_was_given_is_not_committed_for(world: World) -> None:
+    world.given(0, 1)
+    assert world.jobs.consumer_group_metadata() == world.client.consumer_group_metadata()
+    world.client.member = "somebody new"
+
+    with pytest.raises(KafkaException) as raised:
+        world.jobs.consumer_group_metadata()
+
+    reason = raised.value.args[0]
+    assert (reason.code(), reason.txn_requires_abort()) == (KafkaError.UNKNOWN_MEMBER_ID, True)
+    assert "[0, 1]" in reason.str()
+
+
+def test_a_revocation_from_a_member_that_was_given_nothing_is_a_loss(world: World) -> None:
+    world.given(0, 1)
+    world.client.member = "somebody new"
+    world.client.revoke(0)
+
+    world.polled()
+
+    assert world.told == [("drop", [0]), ("released", [0])]
+
+
+def test_what_the_group_leaves_with_a_new_member_is_restored(world: World) -> None:
+    world.given(0, 1)
+    world.client.member = "somebody new"
+    world.jobs.gained.clear()
+    world.client.assign_by_group()
+
+    world.polled()
+
+    assert world.told == [("drop", [0, 1]), ("released", [0, 1])]
+    assert world.jobs.gained == [0, 1]
+    assert world.jobs.reading == set()
+    assert world.jobs.assigned == {0, 1}
+    world.jobs.consumer_group_metadata()
+
+
+# Seeks that are forgotten.
+
+
+def test_records_from_before_the_place_of_beginning_are_dropped_and_it_is_sought_again(world: World) -> None:
+    world.client.assign_by_group(0, 1)
+    world.polled()
+    assert world.jobs.begin(0, 5)
+    assert world.jobs.begin(1, 0)
+    world.comes((0, 0), (1, 0), (0, 1), (0, 5))
+
+    assert world.polled() == [(1, 0)]
+    assert [it.offset for (it,) in world.client.called("seek") if it.partition == 0] == [5, 5]
+    world.comes((0, 5), (0, 6))
+    assert world.polled() == [(0, 5), (0, 6)]
+
+
+def test_a_partition_that_went_astray_is_read_when_it_can_be_sought(world: World) -> None:
+    world.client.assign_by_group(0)
+    world.polled()
+    assert world.jobs.begin(0, 5)
+    world.client.fails("seek", failure(KafkaError._STATE))
+    world.comes((0, 3))
+    assert world.polled() == []
+    world.comes((0, 4), (0, 5))
+
+    assert world.polled() == [], "nothing is read before it is sought"
+    world.comes((0, 5))
+    assert world.polled() == [(0, 5)]
