@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 SEED_ENVIRONMENT = "HEADRACE_SEED"
+
+_NO_BYTECODE, _BYTECODE_FOLDER = "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run scenarios on this adapter only (may be given several times)",
     )
     group.addoption(
+        "--thorough",
+        action="store_true",
+        help="run all of several similar cases, and those with faults in full size",
+    )
+    group.addoption(
         "--seeds",
         default=None,
         metavar="FROM..TO",
@@ -64,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Settle the seed before hypothesis' own plugin reads its option."""
+    _compile_once(config)
     # Whoever gives one wants the one world of it, and everybody else as many as there is time for.
     config.option.seed_given = config.option.seed is not None
     if config.option.seed is None:
@@ -78,6 +88,22 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("headrace")
 
 
+def _compile_once(config: pytest.Config) -> None:
+    """Where Python is to write nothing beside the sources, the programs of tests share what the first of them compiles."""
+    if os.environ.pop(_NO_BYTECODE, ""):
+        os.environ[_BYTECODE_FOLDER] = folder = tempfile.mkdtemp(prefix="headrace-bytecode-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several similar cases one is enough for every day."""
+    if not config.getoption("--thorough"):
+        left_out = [item for item in items if item.get_closest_marker("thorough") is not None]
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return f"headrace: --seed {config.option.seed}"
 
@@ -86,6 +112,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say the seed again beside the failures: the header may be far up, and -q leaves it out."""
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
         terminalreporter.write_line(f"headrace: repeat with --seed {config.option.seed}")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether tests with faults are to run in full size."""
+    return bool(request.config.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,9 @@ REACH_S_MAX = 10.0
 # Three nodes and the shared one live side by side.
 HEAPS = {"shared": "768m", "own": "512m", "three": "384m"}
 
+# Brokers of tests do little and are often started: what a Java needs to be fast in the long run takes longer than a test.
+QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
 
 class NoBroker(Exception):
     """Raised when this machine has nothing that could run a broker; says what was tried."""
@@ -133,7 +136,7 @@ class SessionBrokers:
 
     def _start(self, name: str, nodes: int) -> Cluster:
         try:
-            program = installed_kafka(heap=HEAPS[name])
+            program = installed_kafka(heap=HEAPS[name], options=QUICK_START)
         except StoreError as error:
             # What goes before Java counts for the shared broker only.
             tried = [f"{ADDRESS_VARIABLE} is not set", *self._tried] if name == "shared" else []

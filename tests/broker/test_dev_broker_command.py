@@ -16,6 +16,7 @@ from headrace_adapters.cli.exit_codes import ExitCode
 from headrace_adapters.devbroker import BrokerNode, brokers_at
 from headrace_adapters.devbroker.ports import HOST, free_ports
 from headrace_adapters.devbroker.waits import beats
+from tests.broker.session_brokers import QUICK_START
 from tests.process.programs import Program
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -60,8 +61,9 @@ class Commands:
 
 
 @pytest.fixture
-def commands(own_broker: BrokerNode, tmp_path: Path) -> Iterator[Commands]:
+def commands(own_broker: BrokerNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
     """The node is not used: where it could be started, a command can start another one."""
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", " ".join(QUICK_START))
     begun = Commands(tmp_path)
     yield begun
     begun.close()

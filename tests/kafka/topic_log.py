@@ -103,7 +103,7 @@ def _read(servers: str, app: str, places: list[TopicPartition]) -> dict[str, lis
     )
     records: dict[str, list[Record]] = {}
     try:
-        # Before anything else: who leads what is new to a consumer is asked at once while it connects, and later on by and by.
+        # First of all: who leads what is new to a consumer is asked at once while it connects, and later on by and by.
         consumer.assign(places)
         left = {place: end for place, end in ends_of(servers, places).items() if end}
         deadline = time.monotonic() + END_S

@@ -25,8 +25,8 @@ from .plan import Fault
 GRACE_US = 300_000
 
 # Tombstones are removed by a cleaning that is so much later; copies take them to stay for TOMBSTONES_KEPT_MS.
-CLEANED_AGAIN_US = 2_500_000
-TOMBSTONES_KEPT_MS = 1_500
+CLEANED_AGAIN_US = 4_500_000
+TOMBSTONES_KEPT_MS = 3_000
 
 # What a copy of a store from another cluster says it is, and a run that it holds.
 META = b"Mk"
@@ -311,9 +311,7 @@ class Faults:
             machine.kill()
 
         def come_back() -> None:
-            group = self._layout.jobs.partition(".")[0]
-            self._observer.keep_offsets(group)
-            self._server.delete_group_offsets(group)
+            self._server.delete_group_offsets(self._layout.jobs.partition(".")[0])
             for machine in stopped:
                 machine.wanted = True
                 machine.start()
@@ -326,7 +324,8 @@ KINDS: dict[str, Callable[[Faults, Fault], None]] = {
     for name in (
         "_kill", "_kill_in_commit", "_freeze_in_commit", "_cut_off_in_commit", "_crash_before_write",
         "_crash_after_write", "_freeze", "_freeze_short", "_stop", "_cut_off", "_work_slowly", "_power_loss",
-        "_disk_lost", "_disk_stale", "_disk_foreign", "_clock_jump", "_outage", "_outage_in_commit", "_brokers_move", "_lose_answers",
-        "_lose_requests", "_be_slow", "_hold_markers", "_compact", "_expire_jobs", "_forget_offsets",
+        "_disk_lost", "_disk_stale", "_disk_foreign", "_clock_jump", "_outage", "_outage_in_commit",
+        "_brokers_move", "_lose_answers", "_lose_requests", "_be_slow", "_hold_markers", "_compact", "_expire_jobs",
+        "_forget_offsets",
     )
 }  # fmt: skip

@@ -44,11 +44,15 @@ class Judged:
 
 
 class Judge:
-    """Judges the runs of one case. Everything raises AssertionError, which names the run, and the place in it."""
+    """Judges the runs of one case. Everything raises AssertionError, which names the run, and the place in it.
 
-    def __init__(self, case: Case, plans: Mapping[str, Plan]) -> None:
+    Without *once* a step that is decided twice may have changed the context twice (at least once: docs/kafka.md).
+    """
+
+    def __init__(self, case: Case, plans: Mapping[str, Plan], *, once: bool = True) -> None:
         self._case = case
         self._plans = plans
+        self._once = once
         self._counting = {uses for uses, entries in case.behaviours.items() if all(map(_counts, entries))}
         self._started = [start.run_id for start in case.starts]
         self.runs: dict[str, Judged] = {}
@@ -133,14 +137,14 @@ class Judge:
         assert result is not None, f"run {run_id} is {state.ended}, and has no result"
         self._check_result(judged, result)
         counted = result.context.get(COUNTED, 0)
-        assert counted == judged.counted, (
+        assert counted == judged.counted or (counted > judged.counted and not self._once), (
             f"run {run_id} of {state.blueprint_id!r}: {judged.counted} nodes that count are recorded as completed, and the "
             f"context has counted {counted}"
         )
         expected = self._case.expected.get(run_id)
         if expected is not None:
             try:
-                _check_expected(judged, result, expected)
+                _check_expected(judged, result, expected, context=self._once)
             except AssertionError as error:
                 raise AssertionError(f"run {run_id} of {expected.flow!r} is {result.status}: {error}") from error
 
@@ -162,6 +166,8 @@ class Judge:
             "context": {key: decode(value) for key, value in state.context.items()},
             "errors": [(error.node, error.code) for error in state.errors],
         }
+        if not self._once:
+            del meant["context"]
         for name, value in meant.items():
             assert told[name] == value, f"run {state.run_id}: its events say {name} {value!r}, and its result {told[name]!r}"
 
@@ -173,7 +179,7 @@ def _counts(entry: dict[str, Any]) -> bool:
     return bool(entry.get("incr", {}).get(COUNTED) == 1 or entry.keys() & {"raise", "error", "hang"})
 
 
-def _check_expected(judged: Judged, result: RunResult, expected: Expectation) -> None:
+def _check_expected(judged: Judged, result: RunResult, expected: Expectation, *, context: bool) -> None:
     assert result.blueprint_id == expected.flow, f"it is of flow {result.blueprint_id!r}"
     if expected.cancelled and result.status == "cancelled":
         for node, number in expected.completions.items():
@@ -183,7 +189,8 @@ def _check_expected(judged: Judged, result: RunResult, expected: Expectation) ->
     assert result.status in expected.statuses, f"it must be {' or '.join(expected.statuses)}; errors: {result.errors}"
     if expected.output is not UNKNOWN:
         assert result.output == expected.output, f"its output is {result.output!r}, and must be {expected.output!r}"
-    _check_context(result.context, expected)
+    if context:
+        _check_context(result.context, expected)
     for node, value in expected.outputs.items():
         assert node in judged.outputs, f"{node} has no output, and must have {value!r}"
         output = decode(judged.outputs[node])

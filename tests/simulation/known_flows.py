@@ -162,6 +162,15 @@ def _with_people() -> list[KnownFlow]:
             ),
         ),
         KnownFlow(
+            "told in turn",
+            "a>first>b>second>c",
+            lambda given: 6,
+            special={"first": wait(event="answered"), "second": wait(event="answered")},
+            does={"a": [{"add": 1, "sleep_ms": 30}]},
+            # The first one is kept until somebody asks, and is then nobody else's.
+            orders=((signal._replace(when="begun", value=3), signal._replace(when="open", nodes=("second",), value=5)),),
+        ),
+        KnownFlow(
             "asked apart",
             "one>join, two>join, a>join",
             lambda given: {"one": 1, "two": 2, "a": given + 1},
@@ -235,6 +244,7 @@ def _with_turns() -> list[KnownFlow]:
     items: list[Entry] = [{"output": [1, 2, 3, 4, 5]}]
     turn = {
         "rounds>turn": {"action": "continue"},
+        "rounds>nap": {"action": "continue"},
         "rounds>asks": {"action": "continue"},
         "rounds>after": {"action": "break"},
     }
@@ -249,6 +259,36 @@ def _with_turns() -> list[KnownFlow]:
             on_edges=turn,
             does={"a": [{"output": 3}], "turn": [{"add": 5}]},
             done={"turn": 4},
+        ),
+        KnownFlow(
+            "looped napping",
+            "a>rounds>nap>turn>rounds, rounds>after",
+            lambda given: 24,
+            special={"rounds": loop, "nap": sleep(150)},
+            on_edges=turn,
+            does={"a": [{"output": 3}], "turn": [{"add": 5}]},
+            done={"turn": 4},
+        ),
+        KnownFlow(
+            "looped out",
+            "a>rounds>turn>rounds, rounds>after, turn>join, a>nap 1>join, a>nap 2>join",
+            # An edge out of the body is taken by the first turn that takes it, whatever the others do.
+            lambda given: {"after": 24, "join": {"turn": 8, "nap 1": 3, "nap 2": 3}},
+            special={"rounds": loop, "nap 1": sleep(50), "nap 2": sleep(400)},
+            on_edges=turn,
+            does={"a": [{"output": 3}], "turn": [{"add": 5}], "join": ECHO},
+            done={"turn": 4},
+        ),
+        KnownFlow(
+            "looped late",
+            "a>rounds>asks>turn>rounds, rounds>after",
+            # The first wait is answered, or is too late as well: the timer of a turn is nothing to the next one.
+            lambda given: 8,
+            special={"rounds": {**loop, "params": {"condition": three}}, "asks": wait(event="answered", timeout=300)},
+            on_edges=turn,
+            done={"turn": 3},
+            does={"turn": [{"output": 7}]},
+            orders=((Order("", "signal", "open", nodes=("asks",), event="answered"),),),
         ),
         KnownFlow(
             "looped asking",

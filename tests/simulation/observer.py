@@ -6,6 +6,8 @@ __all__ = ["Observer"]
 
 from collections.abc import Callable, Sequence
 
+import orjson
+
 from headrace_adapters.kafka.topic_layout import TopicLayout
 from tests.kafka.topic_log import Record, TopicLog
 
@@ -14,6 +16,8 @@ from .broker.server import Server
 from .kernel import Kernel
 
 FETCHED_MAX = 10_000
+
+OFFSET_KEY = b'["","offset"]'
 
 
 class Observer:
@@ -37,7 +41,6 @@ class Observer:
         self._positions: dict[Place, int] = {(topic, n): 0 for topic in followed for n in range(layout.partitions)}
         self._behind: dict[Place, bool] = {}
         self._kept: dict[Place, dict[int, Stored]] = {}
-        self._forgotten: dict[int, int] = {}
         for place in self._positions:
             server.watch(place, lambda place=place: self._is_behind(place))  # type: ignore[misc]
 
@@ -86,16 +89,33 @@ class Observer:
                 )
         return TopicLog(app, layout.partitions, records, self.committed(group))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everybody can read all that was written: no transaction is open, or about to end."""
+        layout = self._layout
+        topics = (layout.jobs, layout.context, layout.coordination, layout.events, layout.results, layout.dead_letters)
+        return all(
+            self._server.list_offsets((topic, number), "latest", True)
+            == self._server.list_offsets((topic, number), "latest", False)
+            for topic in topics
+            for number in range(layout.partitions)
+        )
+
     def committed(self, group: str) -> dict[int, int]:
-        """By partition of the jobs, the offset that the group has committed."""
+        """By partition of the jobs, the offset that the group has committed; where it knows none, that of the changelog."""
         places = [(self._layout.jobs, number) for number in range(self._layout.partitions)]
         answers = self._server.offset_fetch(group, places, False)
         known = {place[1]: answer[0] for place, answer in answers.items() if isinstance(answer, tuple)}
-        return {number: max(0, offset, self._forgotten.get(number, 0)) for number, offset in known.items()}
+        return {number: offset if offset >= 0 else self._told_of(number) for number, offset in known.items()}
 
-    def keep_offsets(self, group: str) -> None:
-        """The group is about to forget them; workers know them all the same, and need not commit them again."""
-        self._forgotten = self.committed(group)
+    def _told_of(self, number: int) -> int:
+        """The offset of the next job as the changelog tells it: from there jobs are read where the group knows nothing."""
+        place = (self._layout.coordination, number)
+        told: list[Stored] = []
+        if self._server.list_offsets(place, "latest", False):
+            start = self._server.list_offsets(place, "earliest", False)
+            self._read(place, start, lambda _, it: told.append(it) if it.key == OFFSET_KEY else None)
+        return int(orjson.loads(told[-1].value or b"")["next"]) if told else 0
 
     def jobs_left(self, group: str) -> dict[int, int]:
         """By partition, the first job behind the committed offset; what ends a log may be the mark of a transaction."""
@@ -104,10 +124,7 @@ class Observer:
             place = (self._layout.jobs, number)
             start = max(committed, self._server.list_offsets(place, "earliest", False))
             end = self._server.list_offsets(place, "latest", False)
-            if end > self._server.list_offsets(place, "latest", True):
-                # What a transaction has written that is about to end may be jobs, too.
-                left[number] = start
-            elif start < end:
+            if start < end:
                 records = self._server.fetch(place, start, True, 1).records
                 if records:
                     left[number] = records[0].offset

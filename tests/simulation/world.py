@@ -17,6 +17,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import orjson
+
 from headrace.batch import Batch
 from headrace.blueprint import Blueprint
 from headrace.errors import StoreError
@@ -110,7 +112,7 @@ class World:
         self.layout: TopicLayout = replace(layout_of(plan.partitions, APP), tombstones_kept_ms=TOMBSTONES_KEPT_MS)
         self._make_topics()
         self.blueprints: list[Blueprint] = [blueprint_of(blueprint) for blueprint in plan.case.blueprints]
-        self.judge = Judge(plan.case, plans_of(plan.case))
+        self.judge = Judge(plan.case, plans_of(plan.case), once=plan.guarantee == "exactly_once")
         self._heard: Judge | Retold = self.judge if plan.guarantee == "exactly_once" else Retold(plan.case)
         self._done = False
         self.load = Load(kernel, plan.case, plan.partitions, plan.strays, self._append)
@@ -175,7 +177,7 @@ class World:
         try:
             if topic == self.layout.results:
                 self._heard.result(decode_result(record.value or b""))
-            elif b'"rejected"' not in (record.value or b""):
+            elif "rejected" not in orjson.loads(record.value or b"{}"):
                 self._seen_events(record)
         except AssertionError as error:
             self.wrong = self.wrong or error
@@ -196,7 +198,11 @@ class World:
             if not change.state.ended:
                 stored = carrier.reader(partition_of(run_id, self.plan.partitions)).load(run_id)
                 assert isinstance(stored, RunState), f"run {run_id} is not in the store after its commit"
-                assert_same(snapshot(stored), snapshot(change.state), f"run {run_id}, store == live state")
+                kept, live = snapshot(stored), snapshot(change.state)
+                if self.plan.guarantee != "exactly_once":
+                    # A step that is decided again may find what it has done to the context already.
+                    del kept["context"], live["context"]
+                assert_same(kept, live, f"run {run_id}, store == live state")
 
     # Driving.
 

@@ -25,6 +25,8 @@ class KafkaProgram:
     jars: Path
     heap: str = "512m"
     """The largest heap of a node, as Java takes it: ``512m``, ``1g``. The process needs about 150 MB more."""
+    options: tuple[str, ...] = ()
+    """What else Java is told when a node is started."""
 
     def __post_init__(self) -> None:
         found = re.fullmatch(r"([1-9]\d{0,5})([mg])", self.heap, re.IGNORECASE)
@@ -42,14 +44,19 @@ class KafkaProgram:
     def broker_command(self, settings: Path, logging: Path) -> list[str]:
         """Runs a node until it is told to stop."""
         options = [f"-Xmx{self.heap}", f"-Dlog4j2.configurationFile={logging}", "-Djava.awt.headless=true"]
-        return [*self._java(options), "kafka.Kafka", str(settings)]
+        return [*self._java([*options, *self.options]), "kafka.Kafka", str(settings)]
 
     def _java(self, options: list[str]) -> list[str]:
         return [str(self.java), *options, "-cp", f"{self.jars}{os.sep}*"]
 
 
 def installed_kafka(
-    folder: Path | None = None, *, heap: str = "512m", tell: Tell | None = None, unwanted: Unwanted = never
+    folder: Path | None = None,
+    *,
+    heap: str = "512m",
+    options: tuple[str, ...] = (),
+    tell: Tell | None = None,
+    unwanted: Unwanted = never,
 ) -> KafkaProgram:
     """Kafka with the jars of *folder* (default: the user's cache), which are downloaded where they are not there yet.
 
@@ -58,6 +65,6 @@ def installed_kafka(
     """
     java = find_java()
     # A node works in a folder of its own, so its paths must not depend on this one.
-    program = KafkaProgram(java=java, jars=(folder or default_folder()).absolute(), heap=heap)
+    program = KafkaProgram(java=java, jars=(folder or default_folder()).absolute(), heap=heap, options=options)
     kafka_jars(program.jars, tell or (lambda _: None), unwanted)
     return program

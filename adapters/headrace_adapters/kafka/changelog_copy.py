@@ -135,9 +135,17 @@ class ChangelogCopy:
         deletes = [key for key, value in places.items() if value is None]
         self._store.write(puts, deletes)
 
-    def reaches_end(self, number: int) -> None:
-        """With what is applied next the copy is complete."""
-        self._complete_ms.pop(number, None)
+    def reaches_end(self, number: int) -> bool:
+        """With what is applied next the copy is complete.
+
+        False where it was complete so long ago that changelogs need not have told what was deleted since then: reading may
+        have rested meanwhile, with the worker or with the brokers.
+        """
+        now_ms = self._clock()
+        if now_ms - self._complete_ms.get(number, now_ms) > self._kept_ms:
+            return False
+        self._complete_ms[number] = now_ms
+        return True
 
     def leave(self, number: int) -> None:
         """Nothing more is copied for now: the partition is worked on, or is somebody else's and not kept warm."""

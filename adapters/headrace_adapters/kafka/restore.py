@@ -302,13 +302,13 @@ class Restorer:
                 moved[number] = task.progress
                 task.moved_s = now_s
                 task.records += len(found)
-        for number in moved:
-            if not self._tasks[number].remaining:
-                self._copy.reaches_end(number)
+        outdated = [number for number in moved if not self._tasks[number].remaining and not self._copy.reaches_end(number)]
         if moved:
             self._copy.apply(records, moved)
         for number in moved:
             self._tell(self._tasks[number], now_s)
+        for number in outdated:
+            self._begin_anew(self._tasks[number])
         self._watch_stalls()
 
     def _end(self, messages: list[Any], task: RestoreTask) -> int:
@@ -326,6 +326,17 @@ class Restorer:
 
     def _is_done(self, task: RestoreTask) -> bool:
         return task.state == READING and not task.remaining
+
+    def _begin_anew(self, task: RestoreTask) -> None:
+        """The copy was brought up to date so late that it may have missed keys that are gone."""
+        number = task.number
+        _LOGGER.warning("partition %d: the local copy was not brought up to date in time, and is made anew", number)
+        self.drop([number])
+        self._copy.wipe(number)
+        if task.state == WARM:
+            self._tasks[number] = RestoreTask(number, WARM, self._host.now_s())
+        else:
+            self.add(number)
 
     def _finish(self, task: RestoreTask) -> Restored:
         self.drop([task.number])

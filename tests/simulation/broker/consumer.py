@@ -80,6 +80,7 @@ class SimulatedConsumer:
         self._enter()
         assert self._member is None, "what is subscribed to is not changed here"
         self._callbacks = {"assign": on_assign, "revoke": on_revoke, "lost": on_lost}
+        self._fetcher.begins_late = True
         kind = ConsumerMember if self._configuration.get("group.protocol") == "consumer" else ClassicMember
         self._member = kind(self._context, self._coordinator, self._configuration, list(topics), self._fetcher, self._tell)
         self._member.begin()

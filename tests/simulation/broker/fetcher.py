@@ -67,6 +67,8 @@ class Fetcher:
         self._signal = signal
         self._problem = problem
         self._held = False
+        self.begins_late = False
+        """Whether places are read only a little after they were assigned: so it is with those of a group."""
         # Every place that was ever assigned, and whether it is paused: that lasts beyond an assignment.
         self._seen: dict[Place, bool] = {}
         self.places: dict[Place, _Fetching] = {}
@@ -83,9 +85,12 @@ class Fetcher:
         for place, offset in found:
             fetching = self.places[place] = _Fetching(place)
             fetching.paused = self._seen.setdefault(place, False)
-            self._context.later(
-                self._network.local(), lambda fetching=fetching, offset=offset: self._start(fetching, offset)
-            )
+            if self.begins_late:
+                self._context.later(
+                    self._network.local(), lambda fetching=fetching, offset=offset: self._start(fetching, offset)
+                )
+            else:
+                self._begin(fetching, offset)
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Assign these no more. Raises _INVALID_ARG where one of them is not."""
@@ -117,8 +122,7 @@ class Fetcher:
     # Where it is read from.
 
     def _start(self, fetching: _Fetching, offset: int) -> None:
-        # A seek may have been quicker.
-        if self.places.get(fetching.place) is fetching and fetching.state == WAITING and not fetching.version:
+        if self.places.get(fetching.place) is fetching:
             self._begin(fetching, offset)
 
     def _begin(self, fetching: _Fetching, offset: int) -> None:
@@ -226,13 +230,18 @@ class Fetcher:
     # What the application says.
 
     def seek(self, it: TopicPartition) -> None:
-        """Read from another offset. Raises _UNKNOWN_PARTITION, and _STATE where the fetcher does not know the place yet."""
+        """Read from another offset. Raises _UNKNOWN_PARTITION, and _STATE where nothing is read of the place.
+
+        Right after the assignment of a rebalance it is taken and of no effect, and nobody is told (measured).
+        """
         place = (it.topic, it.partition)
         fetching = self.places.get(place)
-        if fetching is None or fetching.state == WAITING:
+        if fetching is None or (fetching.state == WAITING and fetching.version):
             known = any(topic == it.topic for topic, _ in self._seen)
             code = KafkaError._STATE if known else KafkaError._UNKNOWN_PARTITION
             raise failure(code, f"Failed to seek to offset {it.offset}: {KafkaError(code).str()}")
+        if fetching.state == WAITING:
+            return
         fetching.coming = False
         self._begin(fetching, it.offset)
 

@@ -125,20 +125,18 @@ def test_reading_begins_where_it_is_said_to(cluster: SmallCluster) -> None:
     assert read(cluster, consumer) == [(2, b"c")]
 
 
-def test_a_seek_is_refused_until_the_fetcher_knows_the_partition(cluster: SmallCluster) -> None:
+def test_a_seek_counts_as_soon_as_the_partition_is_assigned(cluster: SmallCluster) -> None:
     write(cluster, 0, b"a", b"b")
     consumer = reader(cluster)
-    cluster.network.local_us = (1_000, 1_001)
 
     def assigned() -> None:
         consumer.assign(at(0))
         consumer.seek(at(0, 1)[0])
 
     assert cluster.error_of(lambda: consumer.seek(at(0, 1)[0]), "r") == ("_UNKNOWN_PARTITION", "")
-    assert cluster.error_of(assigned, "r") == ("_STATE", "")
-    cluster.pass_time(1)
-    cluster.do(lambda: consumer.seek(at(0, 1)[0]), "r")
+    cluster.do(assigned, "r")
     assert read(cluster, consumer) == [(1, b"b"), (2, "_PARTITION_EOF")]
+    assert cluster.error_of(lambda: consumer.seek(at(1, 1)[0]), "r") == ("_STATE", "")
 
 
 def test_paused_partitions_give_nothing_and_go_on_where_they_were(cluster: SmallCluster) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["drawn_groups", "drawn_reading", "drawn_transactions"]
+__all__ = ["DRAWN", "drawn_groups", "drawn_reading", "drawn_transactions"]
 
 import random
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.simulation.conformance.member import Member
@@ -189,7 +190,7 @@ class _ReadingAtRandom:
         self._assigned = set(range(PARTITIONS))
         # The client has to find out first who leads them.
         reader.read()
-        for _ in range(STEPS):
+        for _ in range(STEPS // 2):
             number = draw.randrange(PARTITIONS)
             kind = draw.choices(
                 ("put", "write", "end", "pause", "resume", "seek", "turn", "delete"), (4, 4, 4, 2, 3, 3, 2, 1)
@@ -201,6 +202,8 @@ class _ReadingAtRandom:
             elif kind == "end" and self._is_open:
                 self._is_open = False
                 self._writer.commit() if draw.random() < 0.5 else self._writer.abort()
+                # Where the markers stand among what others write would be a question of time.
+                self._broker.pause(MARKERS_S)
             elif kind == "pause":
                 reader.pause(number)
             elif kind == "resume":
@@ -246,3 +249,12 @@ class _ReadingAtRandom:
         self._reader.look(LOOK_S)
         end = self._broker.ends(self._topic, number)["committed end"]
         self._broker.delete_before(self._topic, number, self._draw.randrange(end + 1))
+
+
+DRAWN: Mapping[str, Callable[[int], Program]] = {
+    "transactions": drawn_transactions,
+    "reading": drawn_reading,
+    "groups_classic": lambda seed: drawn_groups(seed, "classic"),
+    "groups_consumer": lambda seed: drawn_groups(seed, "consumer"),
+}
+"""By what it is about, the program of a seed."""

@@ -32,6 +32,7 @@ from tests.simulation.kernel import Kernel, Process
 
 from .load import STORE
 from .plan import Fault
+from .release import Release
 from .truth import Truth
 
 # A value of this size is more than the first workers of a world take, and one that reads dead letters again raises that.
@@ -61,8 +62,8 @@ class Surroundings(Protocol):
     calm: bool
     skew_ms: int
     takes_large: bool
+    release: Release
 
-    def lack(self, which: int) -> None: ...
     def kill(self, for_ms: int, process: Process | None = None) -> None: ...
     def lose_power(self, for_ms: int) -> None: ...
     def lose_unconfirmed(self) -> None: ...
@@ -116,7 +117,8 @@ class Faults:
         self._world.stop(fault.amount * 5, fault.for_ms)
 
     def _lack(self, fault: Fault) -> None:
-        self._world.lack(fault.amount)
+        if not self._world.calm:
+            self._world.release.lack_implementation(fault.amount)
         self._world.kill(fault.for_ms % 100)
 
     def _clock(self, fault: Fault) -> None:

@@ -39,14 +39,18 @@ HEARD: Final = ("applied", "ignored", "unknown", "accepted")
 
 
 class Sent:
-    """A command on its way. *write* is how many writes there were when it was handed over, and when it was answered."""
+    """A command on its way. *write* is how many writes there were when it was handed over, and when it was answered.
 
-    __slots__ = ("command", "key", "write")
+    *told* is whether somebody was told that it is durable; what a dead worker has made of it may still be lost.
+    """
+
+    __slots__ = ("command", "key", "told", "write")
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.key = (command.run_id, kind_of(command))
         self.write = 0
+        self.told = False
 
 
 class Surroundings(Protocol):
@@ -135,6 +139,7 @@ class Load:
         """The answer to a command, which must be true by now, and stay so."""
         world = self._world
         del self._unanswered[sent]
+        sent.told = True
         outcomes = STARTED if isinstance(sent.command, Start) else HEARD
         assert answer.outcome in outcomes, f"{sent.command} is {answer}"
         assert world.truth.writes > sent.write, f"{sent.command} is {answer}, and nothing was written since it came"
@@ -245,12 +250,15 @@ class Load:
         gone = [sent for sent in self._answered if sent.write > writes]
         self._answered = [sent for sent in self._answered if sent.write <= writes]
         rolled_back = {run_id: seq for run_id, seq in rolled_back.items() if self._told.get(run_id, 0) > seq}
-        assert not (sync and gone), f"what was answered is lost: {[sent.command for sent in gone]}"
+        told = [sent.command for sent in gone if sent.told]
+        assert not (sync and told), f"what was answered is lost: {told}"
         assert not (sync and rolled_back), f"what was seen is lost; these runs are back at an earlier event: {rolled_back}"
         for sent in gone:
             self._acknowledged[sent.key] -= 1
             self._sent[sent.key] -= 1
-            self.make_unsure(sent.command.run_id)
+            if sent.told:
+                self.make_unsure(sent.command.run_id)
+                sent.told = False
         for run_id in rolled_back:
             self.make_unsure(run_id)
         self._outbox.extendleft(reversed(gone))

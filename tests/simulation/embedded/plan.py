@@ -49,7 +49,11 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One world. *first_ms* is when the first worker comes, and *writes_us* how long a write takes, least and most."""
+    """One world.
+
+    *first_ms* is when the first worker comes, *lacking* the blueprint that it lacks, where it lacks one, and *writes_us* how
+    long a write takes, least and most.
+    """
 
     seed: int
     case: Case
@@ -60,6 +64,7 @@ class Plan(NamedTuple):
     batch_max: int = 2_000
     runs_cached_max: int = 1_000
     first_ms: int = 0
+    lacking: int | None = None
     writes_us: tuple[int, int] = (100, 1_000)
     window_ms: int = LONG_MS
     faults: tuple[Fault, ...] = ()
@@ -86,6 +91,7 @@ def make_plan(seed: int) -> Plan:
         batch_max=draw.choice((1, 2_000, 2_000)),
         runs_cached_max=draw.choice((1, 2, 1_000, 1_000)),
         first_ms=draw.choice((0, 0, 0, 20, 200)),
+        lacking=draw.randrange(3) if draw.random() < 0.1 else None,
         writes_us=draw.choice(((0, 0), (50, 300), (200, 4_000), (2_000, 20_000))),
         window_ms=SHORT_MS if draw.random() < 0.2 and _may_be_forgotten(case) else LONG_MS,
         faults=_draw_faults(draw),
@@ -120,6 +126,7 @@ LEAST: Final[dict[str, Any]] = {
     "batch_max": 2_000,
     "runs_cached_max": 1_000,
     "first_ms": 0,
+    "lacking": None,
     "writes_us": (0, 0),
     "window_ms": LONG_MS,
     "sync": True,

@@ -15,18 +15,15 @@ __all__ = ["EmbeddedWorld", "run_plan"]
 
 import random
 from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from typing import Final
 
-from headrace.app import App
 from headrace.batch import Batch
-from headrace.blueprint import Blueprint
 from headrace.errors import StoreError, StoreLocked
 from headrace.limits import Limits
 from headrace_adapters.base import WorkerLoop
 from headrace_adapters.local.carrier import LocalCarrier, fixed_partitions
 from headrace_adapters.local.client import LocalClient
 from headrace_adapters.local.worker import load_plans
-from tests.simulation.compilation import blueprint_of
 from tests.simulation.disk import SimulatedDisk, SimulatedStore
 from tests.simulation.executor import SimulatedExecutor
 from tests.simulation.host import SimulatedHost
@@ -35,6 +32,7 @@ from tests.simulation.kernel import Kernel, Killed, Process, Task
 from .faults import VALUE_BYTES_MAX, Faults
 from .load import HELD_LOOK_US, STORE, Load
 from .plan import Plan
+from .release import Release
 from .truth import Record, Truth
 
 EPOCH_MS: Final = 1_700_000_000_000
@@ -50,13 +48,6 @@ LOOKS_MAX: Final = 100_000
 
 # Of so many commits one is compared value by value; the keys of the whole store are looked at after every write.
 VALUES_EVERY: Final = 4
-
-
-class SimulatedApp(NamedTuple):
-    """What a worker needs of an app."""
-
-    registry: frozenset[str]
-    blueprints: list[Blueprint]
 
 
 class EmbeddedWorld:
@@ -80,15 +71,17 @@ class EmbeddedWorld:
         self.process.alive = False
         self._workers = 0
         self._commands: list[Process] = []
-        self._lacking = ""
         self._commits = 0
+        self._under_way = 0
         self._stopping = False
         self._grace_us = 0
         self._rest_us = 0
         self._wrong: BaseException | None = None
         self._task: Task | None = None
         self._over = False
-        self._blueprints = [blueprint_of(blueprint) for blueprint in plan.case.blueprints]
+        self.release = Release(plan.case)
+        if plan.lacking is not None:
+            self.release.lack_blueprint(plan.lacking)
         disk = self.disk
         self.truth = Truth(plan.case, plan.partitions, plan.window_ms, lambda: self._latest_ms, lambda: disk.writes(STORE))
         self.load = Load(self, plan.case)
@@ -110,16 +103,11 @@ class EmbeddedWorld:
         value_bytes_max = 1_000_000 if self.takes_large else VALUE_BYTES_MAX
         return Limits(value_bytes_max, runs_cached_max=plan.runs_cached_max, dedup_window_ms=plan.window_ms)
 
-    def _app(self) -> App:
-        uses = frozenset(self.plan.case.behaviours) - {self._lacking}
-        known = [blueprint for blueprint in self._blueprints if blueprint.id != self._lacking]
-        return cast("App", SimulatedApp(uses, known))
-
     def open_client(self, process: Process) -> LocalClient:
         """A client where nobody works, as the adapter makes it."""
         store = self.disk.open(STORE, process, sync=self.plan.sync)
         partitions = fixed_partitions(store, self.plan.partitions)
-        plans = load_plans(self._app(), store)
+        plans = load_plans(self.release.app(), store)
         bytes_max = self._limits.value_bytes_max
         return LocalClient(store, partitions, plans, self.clock_ms, None, store.close, value_bytes_max=bytes_max)
 
@@ -153,7 +141,7 @@ class EmbeddedWorld:
         if self._task is None or self._task.done:
             self._workers += 1
             process = self.process = Process(f"worker {self._workers}")
-            self.tell(f"{process.name} starts" + (f" without {self._lacking}" if self._lacking else ""))
+            self.tell(f"{process.name} starts, and lacks {self.release.lacking or 'nothing'}")
             self._task = self._spawn(lambda: self._work(process), process)
         elif not self.process.alive:
             # The last one has not noticed yet that it is dead.
@@ -185,7 +173,7 @@ class EmbeddedWorld:
         store = self.disk.open(STORE, process, sync=plan.sync)
         self._check_store()
         try:
-            plans = load_plans(self._app(), store)
+            plans = load_plans(self.release.app(), store)
             carrier = LocalCarrier(store, limits, plan.partitions)
         except StoreError:
             store.close()
@@ -223,7 +211,11 @@ class EmbeddedWorld:
     def _pause(self, store: SimulatedStore) -> None:
         least, most = self.plan.writes_us
         if most and self.kernel.current is not None:
-            self.kernel.pause(least + int(self.kernel.draw.random() * (most - least)))
+            self._under_way += 1
+            try:
+                self.kernel.pause(least + int(self.kernel.draw.random() * (most - least)))
+            finally:
+                self._under_way -= 1
 
     # What happens to it.
 
@@ -265,11 +257,6 @@ class EmbeddedWorld:
             self._rest_us = for_ms * 1_000
             self._stopping = True
             self.loop.stop()
-
-    def lack(self, which: int) -> None:
-        """The next worker lacks a blueprint or an implementation, until all is calm; what the store knows it has."""
-        names = [*self.plan.case.behaviours, *(blueprint.id for blueprint in self._blueprints)]
-        self._lacking = "" if self._lacking or self.calm else names[which % len(names)]
 
     # What is looked at.
 
@@ -332,7 +319,7 @@ class EmbeddedWorld:
         return ended
 
     def _settled(self) -> bool:
-        works = self.loop is not None and not self._stopping
+        works = self.loop is not None and not self._stopping and not self._under_way
         truth = self.truth
         return not (truth.open_runs or truth.jobs or truth.untold) and self.load.done and works
 
@@ -340,8 +327,8 @@ class EmbeddedWorld:
         self.tell("nothing goes wrong any more")
         self.calm = True
         self.disk.calm()
-        if self._lacking:
-            self._lacking = ""
+        if self.release.lacking:
+            self.release.lacking = ""
             self.kill(1)
         self._help(HELP_US)
 

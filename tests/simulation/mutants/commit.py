@@ -17,7 +17,7 @@ from .mutant import Change, Mutant
 OFFSETS_BY_THE_CONSUMER = """\
 places = [TopicPartition(self._jobs_topic, number, offset) for number, offset in offsets.items()]
 try:
-    consumer.commit(offsets=places, asynchronous=False)
+    consumer.client.commit(offsets=places, asynchronous=False)
 except KafkaException as error:
     raise Undone(str(error)) from error
 """
@@ -61,12 +61,13 @@ OFFSETS = (
             NO_OFFSETS,
             Change(
                 Transactions.settle,
-                '"""Nothing is left to do: the offsets moved with the transaction."""',
+                "return True",
                 "places = [TopicPartition(self._jobs_topic, number, offset) for number, offset in offsets.items()]\n"
                 "try:\n"
                 "    consumer.commit(offsets=places, asynchronous=False)\n"
                 "except KafkaException:\n"
-                "    _LOGGER.warning('the offsets come with the next ones')",
+                "    return False\n"
+                "return True",
             ),
         ),
     ),
@@ -76,9 +77,11 @@ OFFSETS = (
         (
             Change(
                 KafkaCarrier.commit,
-                "offsets = {number: self._log.next[number] for number, _ in batches} | moved\nif not offsets:",
-                "offsets = moved\nif not offsets and not batches:",
+                "offsets = {number: self._log.next[number] for number, _ in batches}",
+                "offsets = {number: self._log.next[number] for number, _ in batches}\n"
+                "offsets = {number: it for number, it in offsets.items() if it != self._committed.get(number)}",
             ),
+            Change(KafkaCarrier.commit, "if not offsets:", "if not offsets and not batches:"),
             Change(Transactions.commit, 'assert offsets, "', 'assert True, "'),
             Change(
                 Transactions.commit,
@@ -106,11 +109,11 @@ OFFSETS = (
         (
             Change(
                 KafkaCarrier.commit,
-                "written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)",
+                "written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)",
                 "try:\n"
-                "    written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)\n"
+                "    written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)\n"
                 "except Undone:\n"
-                "    written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)",
+                "    written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)",
             ),
         ),
     ),
@@ -125,8 +128,8 @@ OFFSETS = (
         (
             Change(
                 KafkaCarrier.commit,
-                "offsets = {number: self._log.next[number] for number, _ in batches} | moved",
-                "offsets = {number: self._log.next[number] for number, _ in batches}",
+                "if number not in offsets and offset != self._committed.get(number):",
+                "if number not in offsets and offset == -1:",
             ),
         ),
     ),
@@ -219,6 +222,11 @@ ENDS = (
                 "self._fetched = deque(message for message in self._fetched if message.partition() not in stopped)",
                 "pass",
             ),
+            Change(
+                JobConsumer._is_job,
+                "if number not in self.reading or number in self._astray:",
+                "if number not in self.assigned or number in self._astray:",
+            ),
         ),
     ),
     Mutant(
@@ -243,7 +251,9 @@ ENDS = (
         "Without transactions, the offsets are committed before the state is written.",
         (
             Change(
-                Appends.commit, "written: dict[tuple[str, int], int] = {}", "self.settle(offsets, consumer)\nwritten = {}"
+                Appends.commit,
+                "written: dict[tuple[str, int], int] = {}",
+                "self.settle(offsets, consumer.client)\nwritten = {}",
             ),
         ),
     ),

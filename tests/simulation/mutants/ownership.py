@@ -24,7 +24,7 @@ GROUP = (
         "A partition that is revoked is committed, and worked on as before.",
         (
             *UNGUARDED,
-            Change(JobConsumer._on_revoke, "self._owner.hand_over", "lambda numbers: self._owner.hand_over([])"),
+            Change(JobConsumer._on_revoke, "self._hand_over", "lambda numbers: self._owner.hand_over([])"),
             Change(
                 JobConsumer._leave, "lambda: self._forget(numbers),", "lambda: what == 'revoked' or self._forget(numbers),"
             ),
@@ -40,14 +40,14 @@ GROUP = (
         ),
     ),
     Mutant(
-        "lost-commits-work",
-        "When a partition was lost, what was decided in it is committed all the same.",
-        (Change(JobConsumer._on_lost, "self._owner.drop", "self._owner.hand_over"),),
+        "membership-believed",
+        "What librdkafka calls this worker's is believed, though it was given to a member that this worker no longer is.",
+        (Change(JobConsumer._lost, "if self._given_to[number] != member", "if self._given_to[number] == 0"),),
     ),
     Mutant(
         "not-sought",
-        "Reading a partition begins where the client stands, and not at the committed offset.",
-        (Change(JobConsumer.begin, "self.client.seek(partition)", "pass"),),
+        "Reading a partition goes on where the client stands, and not at the committed offset.",
+        (Change(JobConsumer._seek, "self.client.seek(TopicPartition(self._topic, number, offset))", "pass"),),
     ),
     Mutant(
         "restore-outlives-partition",

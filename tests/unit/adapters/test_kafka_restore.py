@@ -49,7 +49,8 @@ class World:
     def __init__(self, host: Host = THIS_HOST) -> None:
         self.clients = ScriptedClients()
         self.store = MemoryStore()
-        self.copy = ChangelogCopy(self.store, LAYOUT, lambda: NOW_MS)
+        self.now_ms = NOW_MS
+        self.copy = ChangelogCopy(self.store, LAYOUT, lambda: self.now_ms)
         self.watched = Watched()
         settings = KafkaSettings("localhost:1", "app", "app")
         self.restorer = Restorer(self.clients, settings, LAYOUT, self.copy, "app.mine", self.watched, host)
@@ -528,6 +529,28 @@ def test_a_warm_copy_that_is_taken_over_reads_only_what_it_lacks(world: World) -
 
     assert world.steps(1) == [Restored(1, 12, [0, 5])]
     assert len(world.reader.called("incremental_assign")) == 1, "it was read on where it was"
+
+
+def test_a_warm_copy_that_rested_for_longer_than_deletes_are_told_is_made_anew(world: World) -> None:
+    """Its worker was frozen, or cut off: what it reads then does not tell of every key that is gone."""
+    world.ends(1, 0, 3)
+    world.restorer.keep_warm([1])
+    world.steps()
+    world.gives(*(value_of(at, number=1) for at in range(3)))
+    world.steps()
+
+    world.now_ms += LAYOUT.tombstones_kept_ms + 1
+    world.admin.committed[1] = 12
+    world.ends(1, 0, 4)
+    world.restorer.add(1)
+    world.steps()
+    world.gives(value_of(3, number=1))
+
+    assert world.steps() == []
+    world.steps()
+    assert world.reader.positions == {(C, 1): 0, (X, 1): 0}, "it begins at the beginning"
+    world.gives(value_of(3, number=1))
+    assert world.steps(1) == [Restored(1, 12, [0, 4])]
 
 
 def test_ends_that_were_asked_for_before_a_take_over_say_nothing_about_it(world: World) -> None:
