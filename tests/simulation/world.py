@@ -232,8 +232,10 @@ class World:
         for machine in self.machines:
             machine.wanted = False
             machine.stop(STOPPED_US // 2)
-        if not self._go_on(lambda: not any(machine.runs for machine in self.machines), kernel.now_us + STOPPED_US):
+        if not self._go_on(self._is_over, kernel.now_us + STOPPED_US):
             raise AssertionError(f"these do not stop: {[machine for machine in self.machines if machine.runs]}")
+        # What could be read at last is told in a turn of its own.
+        self._go_on(lambda: False, kernel.now_us + 1)
         if isinstance(self._heard, Retold):
             self._heard.hand_over(self.judge)
         self.judge.check_all()
@@ -248,9 +250,16 @@ class World:
     def _look(self) -> None:
         """Whether nothing is left to do; looked at now and then, since it takes longer than a turn of a task."""
         self._done = (
-            not self.load.to_send and not self._heard.open and self._is_settled() and not self.observer.jobs_left(APP)
+            not self.load.to_send
+            and not self._heard.open
+            and self._is_settled()
+            and not self.observer.jobs_left(APP)
+            and self.observer.is_complete
         )
         self.kernel.call_in(LOOK_US, self._look)
+
+    def _is_over(self) -> bool:
+        return not any(machine.runs for machine in self.machines) and self.observer.is_complete
 
     def _is_settled(self) -> bool:
         """Whether every partition has an owner that works on it, and every worker has come to its place."""

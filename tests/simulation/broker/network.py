@@ -282,8 +282,12 @@ class Line:
             self.answer(sent, result)
 
     def _answered(self, sent: _Sent, result: Any) -> None:
-        self._busy = False
         self.answer(sent, result)
+        # Brokers answer in the middle of what they do, and look at the next request when they have done it.
+        self._kernel.call_in(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._busy = False
         while self._queue and not self._busy:
             self._arrive(self._queue.popleft())
 

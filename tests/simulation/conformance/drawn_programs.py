@@ -214,8 +214,8 @@ class _ReadingAtRandom:
                 self._turn(number)
             elif kind == "delete":
                 self._delete(number)
-            # Whether there is something at a new position is found out at once.
-            if kind in ("seek", "turn") or draw.random() < 0.4:
+            # A client reads ahead, so where it finds an end depends on what comes soon after; what comes is looked at first.
+            if kind not in ("write", "pause"):
                 self._broker.pause(MARKERS_S)
                 reader.look(LOOK_S)
         for number in range(PARTITIONS):
