@@ -27,13 +27,18 @@ class Bench:
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
         parser.add_argument("--case", action="append", choices=cases, help="only these cases")
         parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a first look")
+        parser.add_argument("--scale", type=float, help="so much of the work; less than a tenth is for tests of the program")
         for option, default in extra.items():
             parser.add_argument(f"--{option}", type=type(default), default=default)
         self.name = name
         self.args = parser.parse_args()
         self.cases = tuple(self.args.case or cases)
-        self.scale = 0.1 if self.args.quick else 1.0
+        self.scale: float = self.args.scale or (0.1 if self.args.quick else 1.0)
         self._base: float | None = None
+
+    def rounds(self, usual: int) -> int:
+        """How often everything is measured."""
+        return usual if self.scale >= 0.1 else 1
 
     def wants(self, case: str) -> bool:
         """Whether the case is to be measured."""

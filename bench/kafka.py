@@ -142,11 +142,11 @@ def jobs_written(servers: str, app: str) -> int:
     return count
 
 
-def latencies(side: Side, other: Side, flow: str, runs: int, half_per_s: float) -> dict[str, Any]:
+def latencies(side: Side, other: Side, flow: str, runs: int, half_per_s: float, half_s: float) -> dict[str, Any]:
     """One run after another; and at half of what the worker can do."""
     idle = side.load.ask("drive", flow=flow, runs=runs, in_flight=1)
     bare_idle = other.load.ask("drive", flow=flow, runs=runs, in_flight=1)
-    half = side.load.ask("pace", flow=flow, runs=max(runs, int(half_per_s * 5)), per_s=half_per_s)
+    half = side.load.ask("pace", flow=flow, runs=max(runs, int(half_per_s * half_s)), per_s=half_per_s)
     told = {"idle": idle, "bare_idle": bare_idle, "half_load": half}
     return {f"{name}_{cut}": round(seen[cut], 1) for name, seen in told.items() for cut in ("p50_ms", "p99_ms")}
 
@@ -157,18 +157,19 @@ def throughput(bench: Bench, servers: str, flow: str, guarantee: str, workers: i
     in_flight = bench.args.in_flight
     runs = max(2 * in_flight if bench.scale == 1 else in_flight, int(60_000 * bench.scale) // size)
     warm = 2 * in_flight
+    rounds = bench.rounds(ROUNDS)
     with product(servers, guarantee, workers) as (app, side):
         run_round(side, flow, warm, in_flight)
         shape = shape_of(servers, app, warm)
         with bare(servers, guarantee, workers, flow, shape) as (bare_app, bare_side):
             run_round(bare_side, flow, warm, in_flight)
             commits = side.commits()
-            pairs = [[run_round(each, flow, runs, in_flight) for each in (bare_side, side)] for _ in range(ROUNDS)]
+            pairs = [[run_round(each, flow, runs, in_flight) for each in (bare_side, side)] for _ in range(rounds)]
             commits = side.commits() - commits
-            counted, expected = nodes_done(servers, app), (warm + ROUNDS * runs) * size
+            counted, expected = nodes_done(servers, app), (warm + rounds * runs) * size
             assert counted == expected, f"{counted} nodes are completed by the topic of events, and should be {expected}"
             counted = jobs_written(servers, bare_app)
-            expected = (warm + ROUNDS * runs) * (size + 1)
+            expected = (warm + rounds * runs) * (size + 1)
             assert counted == expected, f"the bare loop has written {counted} jobs, and should have {expected}"
             best = max(pair[1].runs_per_s for pair in pairs)
             bare_best = max(pair[0].runs_per_s for pair in pairs)
@@ -179,18 +180,20 @@ def throughput(bench: Bench, servers: str, flow: str, guarantee: str, workers: i
                 "ratio": round(best / bare_best, 3),
                 "median_ratio": round(median(pair[1].runs_per_s / pair[0].runs_per_s for pair in pairs), 3),
                 "cpu_us": round(cpu, 1), "bare_cpu_us": round(bare_cpu, 1), "cpu_ratio": round(bare_cpu / cpu, 3),
-                "nodes_per_commit": round(ROUNDS * runs * size / commits),
+                "nodes_per_commit": round(rounds * runs * size / commits),
                 "records_per_node": round(sum(each[0] for each in shape.values()) / size, 2),
                 "p50_ms": round(median(pair[1].seen["p50_ms"] for pair in pairs)),
                 "p99_ms": round(median(pair[1].seen["p99_ms"] for pair in pairs)),
             }  # fmt: skip
             if flow == "chain-5" and workers == 1:
-                row |= latencies(side, bare_side, flow, int(1_000 * bench.scale), best / 2)
+                row |= latencies(side, bare_side, flow, int(1_000 * bench.scale), best / 2, min(5, 50 * bench.scale))
             bench.line(row)
 
 
 def main() -> None:
-    bench = Bench("kafka", CASES, bootstrap="", in_flight=1_000, waiting=20_000, guarantee="", workers=0)
+    bench = Bench(
+        "kafka", CASES, bootstrap="", in_flight=1_000, waiting=20_000, guarantee="", workers=0, session_timeout_ms=6_000
+    )
     guarantees = (bench.args.guarantee,) if bench.args.guarantee else GUARANTEES
     numbers = (bench.args.workers,) if bench.args.workers else (1, 2)
     with broker(bench.args.bootstrap) as servers, tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
@@ -201,7 +204,8 @@ def main() -> None:
                         throughput(bench, servers, flow, guarantee, workers)
         if bench.wants("take-over"):
             for standby in (0, 1):
-                bench.line(take_over(servers, Path(folder) / str(standby), standby, int(bench.args.waiting * bench.scale)))
+                waiting = int(bench.args.waiting * bench.scale)
+                bench.line(take_over(servers, Path(folder) / str(standby), standby, waiting, bench.args.session_timeout_ms))
 
 
 if __name__ == "__main__":

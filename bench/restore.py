@@ -70,7 +70,7 @@ def measure(bench: Bench, servers: str, layout: TopicLayout, app: str, filler: F
         # The broker's own caches are as warm for the one as for the other.
         plain.ask("read")
         pairs = []
-        for number in range(ROUNDS):
+        for number in range(bench.rounds(ROUNDS)):
             bare = plain.ask("read")
             pairs.append((bare, restored(servers, app, folder / str(number))))
             assert pairs[-1][1]["records"] == bare["records"], "the worker has restored what is there"

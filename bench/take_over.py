@@ -21,7 +21,7 @@ RECORDS_OF_A_RUN = 8
 DEAD_S = 120.0
 
 
-def take_over(servers: str, folder: Path, standby: int, waiting: int) -> dict[str, Any]:
+def take_over(servers: str, folder: Path, standby: int, waiting: int, session_timeout_ms: int) -> dict[str, Any]:
     """Two workers share *waiting* runs; one is killed, and runs that are then begun in its partitions tell the rest."""
     app = new_app("take-over")
     settings = settings_of(app, servers)
@@ -29,8 +29,10 @@ def take_over(servers: str, folder: Path, standby: int, waiting: int) -> dict[st
     filler = Filler(servers, layout)
     filler.fill(waiting * RECORDS_OF_A_RUN)
 
+    given = {"standby": standby, "session_timeout_ms": session_timeout_ms}
+
     def worker(name: str) -> Program:
-        return Program("kafka_worker", app=app, servers=servers, settings={"standby": standby, "state": str(folder / name)})
+        return Program("kafka_worker", app=app, servers=servers, settings={**given, "state": str(folder / name)})
 
     # The other one comes second, so it has never had the partitions that it will take over.
     with worker("killed") as killed:
@@ -39,7 +41,7 @@ def take_over(servers: str, folder: Path, standby: int, waiting: int) -> dict[st
             row = _kill(servers, layout, killed, other, standby)
     forget_topics(servers, app)
     about = {"bench": "kafka", "case": "take-over", "guarantee": "exactly_once", "workers": 2, "standby": standby}
-    return {**about, "waiting": filler.runs, "session_timeout_ms": settings.session_timeout_ms, **row}
+    return {**about, "waiting": filler.runs, "session_timeout_ms": session_timeout_ms, **row}
 
 
 def _kill(servers: str, layout: TopicLayout, killed: Program, other: Program, standby: int) -> dict[str, Any]:

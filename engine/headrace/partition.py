@@ -70,7 +70,8 @@ class Partition:
         self._tokens: dict[int, tuple[_Work, int, int]] = {}
         self._deadlines = Deadlines(self._tokens)
         self._ready: deque[_Work] = deque()
-        self._parked: set[str] = set()
+        # In the order in which they were parked, which is that of going on.
+        self._parked: dict[str, None] = {}
         self._held_timers: list[TimerEntry] = []
         self._growing = Batch()
         self._under_way: Batch | None = None
@@ -83,7 +84,7 @@ class Partition:
         """Take up what was in progress when the last owner stopped, from the committed state."""
         for run_id in self._reader.active_runs():
             self._queue_active(run_id)
-        self._parked = set(self._reader.parked_runs())
+        self._parked = dict.fromkeys(self._reader.parked_runs())
 
     def receive(self, command: c.Command, now_ms: int) -> None:
         """Carry out one command. What cannot be carried out is a rejection or a dead letter, never an error."""
@@ -198,9 +199,9 @@ class Partition:
         for run_id in list(self._parked):
             run = self._residents.find(run_id)
             if not isinstance(run, RunState) or not run.parked:
-                self._parked.discard(run_id)
+                self._parked.pop(run_id, None)
             elif not self._plans.lacks(run.blueprint_id, run.version):
-                self._parked.discard(run_id)
+                self._parked.pop(run_id, None)
                 self._decide(run, now_ms, unpark)
 
     @property
@@ -248,7 +249,7 @@ class Partition:
         assert isinstance(run, RunState)
         lacking = self._plans.lacks(run.blueprint_id, run.version)
         if lacking:
-            self._parked.add(run_id)
+            self._parked[run_id] = None
             self._decide(run, now_ms, lambda turn: turn.emit(RunParked(lacking)))
             return None
         plan = self._plans.get(run.blueprint_id, run.version)
@@ -387,7 +388,7 @@ class Partition:
         run = self._residents.create(command.run_id, command.blueprint_id, version)
         self._decide(run, now_ms, lambda turn: start(turn, command, version, parked), command)
         if parked:
-            self._parked.add(command.run_id)
+            self._parked[command.run_id] = None
 
 
 def _internal_error(error: Exception) -> str:

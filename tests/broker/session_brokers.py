@@ -24,6 +24,9 @@ REACH_S_MAX = 10.0
 # Three nodes and the shared one live side by side.
 HEAPS = {"shared": "768m", "own": "512m", "three": "384m"}
 
+# In the new protocol these are the brokers' settings, and the dead are to be noticed as soon as in the classic one.
+SOON = {"group.consumer.session.timeout.ms": "2000", "group.consumer.heartbeat.interval.ms": "500"}
+
 # Brokers of tests do little and are often started: what a Java needs to be fast in the long run takes longer than a test.
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
@@ -143,7 +146,7 @@ class SessionBrokers:
             raise NoBroker(f"no broker for tests: {'; '.join([*tried, str(error)])}") from error
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="headrace-brokers-"))
-        cluster = Cluster(self._folder / name, program, nodes=nodes)
+        cluster = Cluster(self._folder / name, program, nodes=nodes, settings=SOON)
         try:
             cluster.start()
         except BaseException:

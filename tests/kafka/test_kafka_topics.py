@@ -345,8 +345,9 @@ def test_a_transaction_timeout_that_the_broker_does_not_allow_is_told_by_its_set
     assert "set 'transaction_timeout_ms' to at most" in str(store_error("beginning", caught.value, settings))
 
 
-def test_a_user_whom_the_broker_does_not_know_is_told_as_such(place: Place) -> None:
+def test_a_user_whom_the_broker_does_not_know_is_told_as_such(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """This broker asks nobody who he is, so it refuses whoever wants to say so."""
+    monkeypatch.setattr("headrace_adapters.kafka.topic_layout.ANSWER_S", 2.0)
     url = f"kafka://me:hunter2@{place.url.removeprefix('kafka://')}?security.protocol=SASL_PLAINTEXT"
     settings = kafka_settings(place.app, url, {})
 

@@ -190,7 +190,7 @@ async def test_trap_03_a_commit_in_doubt_is_found_out_about(
 ) -> None:
     """It has happened or it has not; the producer is a new one in both cases, under the same id."""
     workers, clients = make_here("trap03"), InterceptedClients()
-    load = make_load(workers, 12)
+    load = make_load(workers, 6, kinds=("chained", "retried", "asked_late"))
     refusals = Refusals(KafkaError(KafkaError._FATAL, "nobody knows", fatal=True), when)
     clients.instead["transactional", "commit_transaction"] = refusals
     async with working(workers.app, workers.servers, workers.state, clients):

@@ -43,7 +43,13 @@ def only_store(workers: Workers) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("harm", "how"), [(delete, "killed"), (truncate, "killed"), (truncate, "stopped"), (forget_what_is_where, "stopped")]
+    ("harm", "how"),
+    [
+        (delete, "killed"),
+        (forget_what_is_where, "stopped"),
+        pytest.param(truncate, "killed", marks=pytest.mark.thorough),
+        (truncate, "stopped"),
+    ],
 )
 def test_a_store_that_was_harmed_while_its_worker_was_down_is_made_again(
     broker: str, app_name: AppName, make_workers: MakeWorkers, make_load: MakeLoad, say: Say, harm: Harm, how: str

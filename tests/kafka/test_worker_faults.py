@@ -81,7 +81,7 @@ def test_workers_that_join_and_leave_disturb_nobody(
     finish(workers, load, say, "4 workers joined and 2 left")
 
 
-@pytest.mark.parametrize("membership", ["dynamic", "static"])
+@pytest.mark.parametrize("membership", [pytest.param("dynamic", marks=pytest.mark.thorough), "static"])
 def test_a_rolling_restart_disturbs_nobody(
     broker: str,
     app_name: AppName,

@@ -19,7 +19,10 @@ from .programs import FLOWS, HANG_S, Program, Programs
 
 pytestmark = pytest.mark.slow
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+SIGNALS = pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.thorough)],
+)
 
 
 class Held:
@@ -57,8 +60,15 @@ class Held:
         return {"run": view["status"], **{node["id"]: node["state"] for node in view["nodes"]}}
 
 
-@SIGNALS
-@pytest.mark.parametrize("flow", ["held", "held_in_thread"])
+@pytest.mark.parametrize(
+    ("flow", "number"),
+    [
+        pytest.param("held", signal.SIGTERM, id="held-SIGTERM"),
+        pytest.param("held_in_thread", signal.SIGINT, id="held_in_thread-SIGINT"),
+        pytest.param("held", signal.SIGINT, id="held-SIGINT", marks=pytest.mark.thorough),
+        pytest.param("held_in_thread", signal.SIGTERM, id="held_in_thread-SIGTERM", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_node_that_ends_within_the_grace_is_recorded_and_nothing_begins_after_it(
     programs: Programs, flow: str, number: signal.Signals
 ) -> None:
@@ -81,7 +91,7 @@ def test_a_node_that_ends_within_the_grace_is_recorded_and_nothing_begins_after_
     assert read_histories(programs.store)["held"].begun_again == 0
 
 
-@pytest.mark.parametrize("flow", ["held", "held_in_thread", "held_in_process"])
+@pytest.mark.parametrize("flow", ["held", pytest.param("held_in_thread", marks=pytest.mark.thorough), "held_in_process"])
 def test_a_node_longer_than_the_grace_is_given_back_and_executed_again_by_the_next_worker(
     programs: Programs, flow: str
 ) -> None:

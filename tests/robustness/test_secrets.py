@@ -118,6 +118,7 @@ def test_no_command_prints_a_secret(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("headrace_adapters.kafka.topic_layout.ANSWER_S", 1.0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADRACE_PASSWORD", SECRET)
     monkeypatch.setenv("HEADRACE_USERNAME", "user")

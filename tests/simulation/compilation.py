@@ -16,6 +16,7 @@ from headrace.blueprint import Blueprint, fingerprint, from_json
 from headrace.plan import Plan, compile_plan
 from headrace.validation import check
 from headrace_adapters.kafka import blueprint_log
+from headrace_adapters.local import carrier as local_carrier
 
 from .case_types import Case
 
@@ -80,6 +81,7 @@ def share_compilation() -> None:
 
 _SHARED: tuple[tuple[ModuleType, str, Callable[..., Any]], ...] = (
     (blueprint_log, "from_json", blueprint_of),
+    (local_carrier, "from_json", blueprint_of),
     (plans_module, "compile_plan", _compiled),
     (plans_module, "fingerprint", _fingerprint),
     (plans_module, "check", _checked),

@@ -6,7 +6,7 @@ moved on and must take no notice. Outcomes come in the order in which executions
 
 from __future__ import annotations
 
-__all__ = ["Haste", "SimulatedExecutor", "entry_of", "outcome_of"]
+__all__ = ["HASTE", "Haste", "SimulatedExecutor", "entry_of", "outcome_of"]
 
 import json
 import random

@@ -42,6 +42,7 @@ MOMENTS = (
     ("commit", False),
     ("commit", True),
     ("commit", True),
+    ("commit", True),
 )
 
 # Groups are without members for longer than any session before their offsets are forgotten.
@@ -143,6 +144,9 @@ class Faults:
 
     def _freeze_in_commit(self, fault: Fault) -> None:
         self._in_commit(fault, lambda: self._freeze(fault))
+
+    def _stop_in_commit(self, fault: Fault) -> None:
+        self._in_commit(fault, lambda: self._stop(fault))
 
     def _cut_off_in_commit(self, fault: Fault) -> None:
         self._in_commit(fault, lambda: self._cut_off(fault))
@@ -322,9 +326,9 @@ class Faults:
 KINDS: dict[str, Callable[[Faults, Fault], None]] = {
     name.removeprefix("_"): getattr(Faults, name)
     for name in (
-        "_kill", "_kill_in_commit", "_freeze_in_commit", "_cut_off_in_commit", "_crash_before_write",
-        "_crash_after_write", "_freeze", "_freeze_short", "_stop", "_cut_off", "_work_slowly", "_power_loss",
-        "_disk_lost", "_disk_stale", "_disk_foreign", "_clock_jump", "_outage", "_outage_in_commit",
+        "_kill", "_kill_in_commit", "_stop_in_commit", "_freeze_in_commit", "_cut_off_in_commit",
+        "_crash_before_write", "_crash_after_write", "_freeze", "_freeze_short", "_stop", "_cut_off", "_work_slowly",
+        "_power_loss", "_disk_lost", "_disk_stale", "_disk_foreign", "_clock_jump", "_outage", "_outage_in_commit",
         "_brokers_move", "_lose_answers", "_lose_requests", "_be_slow", "_hold_markers", "_compact", "_expire_jobs",
         "_forget_offsets",
     )

@@ -112,6 +112,11 @@ class Kernel:
         """Milliseconds since the world began."""
         return self.now_us // 1_000
 
+    @property
+    def pending(self) -> int:
+        """How much is to happen."""
+        return len(self._heap)
+
     # For everybody.
 
     def spawn(self, run: Callable[[], None], name: str, process: Process | None = None) -> Task:

@@ -28,6 +28,10 @@ HOLD_MS_MAX = 12_000
 """How long a fault lasts at most."""
 
 
+# How many of the worlds are about partitions that are handed over in good order.
+HANDED_OVER = 0.1
+
+
 class Fault(NamedTuple):
     """One thing that goes wrong (``faults.py`` has each *kind*, and what *amount* means there)."""
 
@@ -50,10 +54,13 @@ class Plan(NamedTuple):
     static: bool = False
     standby: int = 0
     slots: int = 100
+    slow_nodes: int = 5
+    """How many of a hundred executions take long."""
     runs_cached_max: int = 1_000
     delays_us: tuple[int, int] = (100, 1_000)
     markers_ms: tuple[int, int] = (1, 4)
     leaders: int = 3
+    slow_leader: int = -1
     sync: bool = False
     faults: tuple[Fault, ...] = ()
     strays: tuple[tuple[int, int], ...] = ()
@@ -66,31 +73,72 @@ def make_plan(seed: int) -> Plan:
     machines = draw.choice((1, 2, 2, 2, 3))
     runs = draw.choice((1, 1, 2, 2, 3, 4, 6))
     case = make_case(draw, Size(runs=runs, units=draw.choice((2, 4, 6))))
-    standby = draw.choice((0, 0, 0, 1))
+    standby = draw.choice((0, 0, 1))
     # Copies are kept warm when the workers have been together for a while.
     settled_ms = SETTLED_MS_MAX if standby and machines > 1 else draw.choice((0, 0, 0, 500, SETTLED_MS_MAX))
-    exactly_once = draw.random() < 0.9
+    steady = _without_answers(case)
+    exactly_once = draw.random() < 0.9 or not steady.starts
     faults = _draw_faults(draw, machines, EXACTLY_ONCE if exactly_once else AT_LEAST_ONCE)
     slow = draw.random() < 0.15
-    return Plan(
+    plan = Plan(
         seed=seed,
-        case=_later(case, settled_ms),
+        case=_later(case if exactly_once else steady, settled_ms),
         partitions=draw.choice((1, 2, 2, 3)),
         machines=machines,
         guarantee="exactly_once" if exactly_once else "at_least_once",
-        protocol=draw.choice(("classic", "classic", "classic", "consumer")),
+        protocol=draw.choice(("classic", "classic", "consumer")),
         static=draw.random() < 0.15,
         standby=standby,
         slots=draw.choice((1, 2, 100, 100)),
+        slow_nodes=draw.choice((5, 5, 5, 60)),
         runs_cached_max=draw.choice((1, 2, 1_000, 1_000)),
         delays_us=(500, 20_000) if slow else (50, draw.choice((300, 1_000, 4_000))),
-        markers_ms=draw.choice(((0, 1), (1, 4), (1, 4), (5, 60), (0, 400))),
+        markers_ms=draw.choice(((0, 1), (1, 4), (5, 60), (0, 900))),
         leaders=draw.choice((1, 3, 3)),
+        slow_leader=draw.choice((-1, 0, 1, 2)),
         faults=tuple(fault._replace(at_ms=fault.at_ms + settled_ms) for fault in faults),
         strays=tuple(
             (settled_ms + draw.randrange(FAULTY_MS), draw.randrange(1_000)) for _ in range(draw.choice((0, 0, 0, 1, 2)))
         ),
     )
+    return _handed_over(plan, draw) if machines > 1 and draw.random() < HANDED_OVER else plan
+
+
+def _handed_over(plan: Plan, draw: random.Random) -> Plan:
+    """The same with workers that go in good order, so that a partition has its next owner soon after its last commit.
+
+    One broker takes long to write its markers, so what was committed can be read later than the offsets of it.
+    """
+    begun_ms = min(start.at_ms for start in plan.case.starts)
+    later_ms = max(0, SETTLED_MS_MAX - begun_ms)
+    stops = [
+        Fault(
+            draw.choice(("stop", "stop_in_commit")),
+            begun_ms + later_ms + draw.randrange(600),
+            draw.randrange(plan.machines),
+            draw.choice((20, 200, 1_000)),
+            draw.randrange(1, 1_000),
+        )
+        for _ in range(draw.choice((1, 2, 3)))
+    ]
+    return plan._replace(
+        case=_later(plan.case, later_ms),
+        static=False,
+        standby=1,
+        leaders=3,
+        slow_leader=draw.choice((1, 2)),
+        markers_ms=(0, 900),
+        faults=tuple(sorted(stops, key=lambda fault: fault.at_ms)),
+    )
+
+
+def _without_answers(case: Case) -> Case:
+    """The case without runs that somebody answers who has read in the history that they ask.
+
+    Where a step may be decided twice, history tells of waits that are not open any more, and then open again.
+    """
+    asked = {order.run_id for order in case.orders if order.when in ("open", "resumed", "begun", "paused")}
+    return keep_runs(case, [start.run_id for start in case.starts if start.run_id not in asked])
 
 
 def _later(case: Case, after_ms: int) -> Case:
@@ -112,6 +160,7 @@ ON_MACHINES = {
     "freeze": 6,
     "freeze_short": 4,
     "stop": 5,
+    "stop_in_commit": 5,
     "cut_off": 5,
     "power_loss": 4,
     "disk_lost": 3,
@@ -132,6 +181,10 @@ ON_BROKERS = {
     "expire_jobs": 2,
     "forget_offsets": 2,
 }
+# How long faults last, more or less. The longest are longer than transactions may take, and than anybody's patience.
+HELD_MS = (20, 20, 200, 200, 1_000, 1_000, 3_000, 3_000, 9_000)
+IN_COMMIT_MS = (20, 200, 1_000, 3_000, 12_000, 12_000)
+
 EXACTLY_ONCE = {**ON_MACHINES, **ON_BROKERS}
 # Where nobody fences a worker that was left behind, its records may still come (docs/kafka.md).
 AT_LEAST_ONCE = {
@@ -150,8 +203,8 @@ def _draw_faults(draw: random.Random, machines: int, kinds: dict[str, int]) -> t
     faults = []
     for kind in chosen:
         at_ms = min(FAULTY_MS, int(draw.expovariate(1 / middle_ms)))
-        # The longest are longer than transactions may take, and than anybody's patience.
-        for_ms = int(draw.choice((20, 20, 200, 200, 1_000, 1_000, 3_000, 3_000, 9_000)) * (0.5 + draw.random()))
+        middles_ms = IN_COMMIT_MS if kind.endswith("_in_commit") else HELD_MS
+        for_ms = int(draw.choice(middles_ms) * (0.5 + draw.random()))
         faults.append(Fault(kind, at_ms, draw.randrange(machines), min(HOLD_MS_MAX, for_ms), draw.randrange(1, 1_000)))
     return tuple(sorted(faults, key=lambda fault: fault.at_ms))
 
@@ -201,8 +254,10 @@ LEAST = {
     "static": False,
     "standby": 0,
     "slots": 100,
+    "slow_nodes": 5,
     "runs_cached_max": 1_000,
     "delays_us": (100, 100),
     "markers_ms": (1, 1),
     "leaders": 1,
+    "slow_leader": -1,
 }

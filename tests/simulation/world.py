@@ -25,6 +25,7 @@ from headrace.errors import StoreError
 from headrace.limits import Limits
 from headrace.plans import Plans
 from headrace.state import RunState
+from headrace_adapters.base import WorkerLoop
 from headrace_adapters.kafka.clients import Clients
 from headrace_adapters.kafka.settings import KafkaSettings
 from headrace_adapters.kafka.topic_layout import TopicLayout
@@ -42,7 +43,7 @@ from .broker.server import Server, ServerOptions
 from .cases import Judge
 from .compilation import blueprint_of, plans_of
 from .disk import SimulatedDisk
-from .executor import SimulatedExecutor
+from .executor import HASTE, SimulatedExecutor
 from .faults import TOMBSTONES_KEPT_MS, Faults
 from .kernel import Kernel, Process
 from .load import Load
@@ -60,6 +61,10 @@ CALM_US = (CALM_MS + HOLD_MS_MAX) * 1_000
 LIVELY_US = 90_000_000
 STOPPED_US = 20_000_000
 LOOK_US = 20_000
+UNOWNED_US = 20_000_000
+
+# What is to happen in a world at all: requests, answers, timers, turns.
+PENDING_MAX = 20_000
 
 SESSION_MS = 1_500
 HEARTBEAT_MS = 300
@@ -87,6 +92,7 @@ class World:
         options = ServerOptions(
             leaders=plan.leaders,
             markers_ms=plan.markers_ms,
+            slow_leader=plan.slow_leader if plan.leaders > 1 else -1,
             transaction_scan_ms=500,
             session_min_ms=300,
             initial_rebalance_ms=0,
@@ -140,7 +146,8 @@ class World:
         return SimulatedClients(self.kernel, self.server, self.network, process)  # type: ignore[return-value]
 
     def executor(self, process: Process, wake: Callable[[], None]) -> SimulatedExecutor:
-        return SimulatedExecutor(self.kernel, process, self.kernel.draw, self.plan.case.behaviours, wake=wake)
+        haste = HASTE._replace(slow=self.plan.slow_nodes)
+        return SimulatedExecutor(self.kernel, process, self.kernel.draw, self.plan.case.behaviours, haste, wake=wake)
 
     def plans(self) -> Plans:
         return Plans(Everything())
@@ -194,6 +201,7 @@ class World:
         loop, carrier = machine.loop, machine.carrier
         assert loop is not None, "a worker that was stopped has committed"
         assert carrier is not None
+        self._check_bounds(machine, loop, {partition_of(run_id, self.plan.partitions) for run_id in batch.runs})
         for run_id, change in batch.runs.items():
             if not change.state.ended:
                 stored = carrier.reader(partition_of(run_id, self.plan.partitions)).load(run_id)
@@ -203,6 +211,18 @@ class World:
                     # A step that is decided again may find what it has done to the context already.
                     del kept["context"], live["context"]
                 assert_same(kept, live, f"run {run_id}, store == live state")
+
+    def _check_bounds(self, machine: Machine, loop: WorkerLoop, told: set[int]) -> None:
+        """Nothing grows with what has been: executions, runs in memory, and what is to happen at all."""
+        executing = loop._executor.in_progress
+        assert executing <= self.plan.slots, f"{machine} executes {executing} nodes at once"
+        for partition in loop.partitions.values():
+            if partition.number in told:
+                growing = partition._growing.runs
+                waiting = [run_id for run_id, run in partition._residents._runs.items() if not run.active]
+                kept = sum(run_id not in growing for run_id in waiting)
+                assert kept <= self.plan.runs_cached_max, f"{machine} keeps {kept} runs in memory that only wait"
+        assert self.kernel.pending < PENDING_MAX, f"{self.kernel.pending} things are to happen"
 
     # Driving.
 
@@ -227,6 +247,8 @@ class World:
         self._go_on(lambda: self.wrong is not None, min(CALM_US, last * 1_000))
         self.faults.calm()
         self._look()
+        if self.plan.static:
+            kernel.call_in(UNOWNED_US, self._look_after_names)
         if not self._go_on(lambda: self._done, kernel.now_us + LIVELY_US):
             raise AssertionError(self._what_hangs())
         for machine in self.machines:
@@ -260,6 +282,14 @@ class World:
 
     def _is_over(self) -> bool:
         return not any(machine.runs for machine in self.machines) and self.observer.is_complete
+
+    def _look_after_names(self) -> None:
+        """What docs/kafka.md asks of operators whose workers have names: a partition without an owner needs a rebalance."""
+        owned = [number for machine in self.machines if machine.loop is not None for number in machine.loop.partitions]
+        if len(owned) < self.plan.partitions:
+            self.note("a partition has no owner: a worker is stopped for longer than its session")
+            self.machines[0].kill()
+            self.machines[0].start_in(3 * SESSION_MS * 1_000)
 
     def _is_settled(self) -> bool:
         """Whether every partition has an owner that works on it, and every worker has come to its place."""

@@ -21,7 +21,7 @@ from headrace.errors import DefinitionError, StoreError
 from headrace.plans import Plans
 from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.clients import Clients
-from headrace_adapters.kafka.connection import admin, plain_producer, reader
+from headrace_adapters.kafka.connection import admin, connect, plain_producer, reader
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.settings import KafkaSettings
@@ -47,6 +47,7 @@ class BlueprintLog:
         self._plans = plans
         self._host = host
         self._admin = clients.admin(admin(settings))
+        connect(self._admin, self._topic)
         self._reader = clients.consumer(reader(settings))
         self._reader.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
         self._position = 0

@@ -11,6 +11,7 @@ __all__ = [
     "admin",
     "client_logger",
     "common",
+    "connect",
     "group_consumer",
     "open_admin",
     "open_consumer",
@@ -22,6 +23,7 @@ __all__ = [
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -31,6 +33,8 @@ from pydantic import SecretStr
 from headrace.errors import DefinitionError
 from headrace_adapters.kafka.client_logs import LOGGER, RepeatsFilter
 from headrace_adapters.kafka.settings import RECORD_BYTES_MAX, KafkaSettings
+
+CONNECT_S = 0.2
 
 Config = dict[str, Any]
 _Client = TypeVar("_Client")
@@ -174,6 +178,17 @@ def open_consumer(config: Config) -> Consumer:
 def open_producer(config: Config) -> Producer:
     """A producer. Raises :class:`DefinitionError` for options that librdkafka does not take."""
     return _open(RaisingProducer, config)
+
+
+def connect(client: object, topic: str) -> None:
+    """Have a new admin client find out who leads *topic*, unless it is one that a test has made up.
+
+    Else, where it is first asked for offsets, the question who leads the partitions may go out on a connection that is given
+    up for a better one, and is repeated three seconds later. Where nobody is reached, the next call says so.
+    """
+    if isinstance(client, AdminClient):
+        with suppress(KafkaException):
+            client.list_topics(topic, CONNECT_S)
 
 
 def open_admin(config: Config, logger: logging.Logger | None = None) -> WatchedAdmin:

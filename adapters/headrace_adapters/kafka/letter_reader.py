@@ -19,7 +19,7 @@ from confluent_kafka.admin import OffsetSpec
 from headrace.errors import StoreError
 from headrace_adapters.base.dead_letters import LetterPlace
 from headrace_adapters.kafka.clients import Clients
-from headrace_adapters.kafka.connection import admin, reader
+from headrace_adapters.kafka.connection import admin, connect, reader
 from headrace_adapters.kafka.failures import store_error
 from headrace_adapters.kafka.offsets import ask_offsets
 from headrace_adapters.kafka.passing import passes
@@ -48,6 +48,7 @@ class LetterReader:
         self._topic = topic
         self._partitions = range(partitions)
         self._admin = clients.admin(admin(settings))
+        connect(self._admin, topic)
         self._consumer: Any = None
 
     def read(

@@ -29,8 +29,9 @@ from confluent_kafka.admin import OffsetSpec
 from headrace_adapters.base.host import THIS_HOST, Host
 from headrace_adapters.kafka.changelog_copy import ChangelogCopy, Progress, by_place
 from headrace_adapters.kafka.clients import Admin, Clients, Consumer
-from headrace_adapters.kafka.connection import admin, reader, transactional_producer
+from headrace_adapters.kafka.connection import admin, reader
 from headrace_adapters.kafka.failures import store_error
+from headrace_adapters.kafka.fencing import Fencing
 from headrace_adapters.kafka.passing import passes
 from headrace_adapters.kafka.restore_task import ENDS, FENCING, OFFSETS, READING, WARM, Restored, RestoreTask
 from headrace_adapters.kafka.settings import KafkaSettings
@@ -76,13 +77,12 @@ class Restorer:
         self._settings = settings
         self._layout = layout
         self._copy = copy
-        self._transactional_id = transactional_id
         self._watcher: Watcher = watcher or Unwatched()
         self._host = host
         self._admin: Admin = clients.admin(admin(settings))
         self._made: Consumer | None = None
         self._tasks: dict[int, RestoreTask] = {}
-        self._fenced_s: dict[str, float] = {}
+        self._fencing = Fencing(clients, settings, transactional_id, host)
 
     @property
     def restoring(self) -> dict[int, int]:
@@ -192,28 +192,12 @@ class Restorer:
 
     def _fence(self, task: RestoreTask, transactional_id: str) -> None:
         """End the transaction of the last committer, which is not the owner any more."""
-        if not self._may_fence(transactional_id):
+        if not self._fencing.may_end(transactional_id):
             task.state, task.unstable_s = OFFSETS, None
             return
-        self._fenced_s[transactional_id] = self._host.now_s()
         _LOGGER.warning("partition %d: the transaction that %s left open is ended", task.number, transactional_id)
-
-        def fence() -> None:
-            producer = self._clients.producer(transactional_producer(self._settings, transactional_id))
-            try:
-                producer.init_transactions(REQUEST_S)
-            except KafkaException as error:
-                _LOGGER.warning("the transaction of %s could not be ended yet: %s", transactional_id, error.args[0].str())
-                self._fenced_s.pop(transactional_id, None)
-
         task.state = FENCING
-        task.fencing = self._host.run_aside(fence, "headrace-fencing")
-
-    def _may_fence(self, transactional_id: str) -> bool:
-        """Once is enough: what holds up after that is somebody else's, while this one may live and own other partitions."""
-        fenced_s = self._fenced_s.get(transactional_id)
-        is_over = fenced_s is None or self._host.now_s() - fenced_s > self._settings.transaction_timeout_ms / 1_000
-        return is_over and transactional_id not in ("", self._transactional_id)
+        task.fencing = self._fencing.end(transactional_id)
 
     # How far the changelogs go.
 
@@ -373,7 +357,7 @@ class Restorer:
         now_s = self._host.now_s()
         for task in self._tasks.values():
             held_s = min(task.held_s.values(), default=now_s)
-            if task.state == READING and now_s - held_s > UNSTABLE_S and self._may_fence(task.committer):
+            if task.state == READING and now_s - held_s > UNSTABLE_S and self._fencing.may_end(task.committer):
                 task.held_s.clear()
                 self._fence(task, task.committer)
             if task.state == READING and now_s - task.moved_s > STALLED_S:

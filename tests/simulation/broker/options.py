@@ -18,6 +18,9 @@ class ServerOptions(NamedTuple):
 
     With ``(0, 0)`` at once, so that no transaction is ever seen while it is being completed."""
 
+    slow_leader: int = -1
+    """Where there is one, it alone takes so long, and all others are as quick as can be."""
+
     transaction_scan_ms: int = 10_000
     """How often the coordinator looks for transactions whose time is over."""
 

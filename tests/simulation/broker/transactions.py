@@ -205,9 +205,11 @@ class TransactionCoordinator:
         known.unmarked = len(leaders)
         known.timers.clear()
         low, high = self._options.markers_ms
-        for places, groups in leaders.values():
+        for leader, (places, groups) in leaders.items():
             write = _Marking(self, known, places, groups)
-            if high:
+            if self._options.slow_leader not in (-1, leader):
+                known.timers.append(self._call_in_ms(0, write))
+            elif high:
                 known.timers.append(self._call_in_ms(low + int(self._draw.random() * (high - low + 1)), write))
             else:
                 write()

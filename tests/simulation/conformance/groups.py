@@ -10,9 +10,6 @@ __all__ = [
     "commit_in_close",
     "commit_while_partitions_are_revoked",
     "commit_with_metadata_from_before_they_are_revoked",
-    "instance_comes_back",
-    "instance_does_not_come_back",
-    "instance_is_taken_over",
     "members_come_and_go",
     "metadata_from_before_a_partition_went_and_came_back",
     "metadata_from_before_a_rebalance",
@@ -35,22 +32,6 @@ from tests.simulation.conformance.answers import outcome
 from tests.simulation.conformance.member import Member
 from tests.simulation.conformance.program import Broker
 from tests.simulation.conformance.writer import Writer
-
-
-def _ready(broker: Broker) -> Writer:
-    writer = broker.transactional("w", broker.name("id"))
-    writer.init()
-    return writer
-
-
-def _commit(writer: Writer, topic: str, metadata: object, offsets: dict[int, int]) -> None:
-    """A transaction as a worker has it: a record, offsets, commit; aborted where it is refused."""
-    writer.begin()
-    writer.write(topic, 0, "of the transaction")
-    writer.flush()
-    writer.offsets(metadata, topic, offsets)
-    writer.commit()
-    writer.abort()
 
 
 def members_come_and_go(broker: Broker, protocol: str) -> None:
@@ -116,27 +97,27 @@ def seek_in_the_callback(broker: Broker, protocol: str) -> None:
 def metadata_from_before_a_rebalance(broker: Broker, protocol: str) -> None:
     """What the old metadata is good for depends on the protocol, and on what has become of the partition."""
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     before = a.metadata()
-    _commit(writer, topic, before, {0: 1, 1: 1})
+    writer.transact(topic, before, {0: 1, 1: 1})
     b = broker.member("b", group, topic, protocol)
     broker.settle(group, 2, a, b)
     (kept,), (moved,) = a.assigned, b.assigned
     broker.say("kept", kept)
-    _commit(writer, topic, before, {kept: 2})
-    _commit(writer, topic, before, {moved: 3})
-    _commit(writer, topic, before, {kept: 4, moved: 4})
+    writer.transact(topic, before, {kept: 2})
+    writer.transact(topic, before, {moved: 3})
+    writer.transact(topic, before, {kept: 4, moved: 4})
     broker.say_committed(group, topic, 0, 1)
-    _commit(writer, topic, a.metadata(), {kept: 5})
-    _commit(writer, topic, b.metadata(), {moved: 6})
+    writer.transact(topic, a.metadata(), {kept: 5})
+    writer.transact(topic, b.metadata(), {moved: 6})
     broker.say_committed(group, topic, 0, 1)
 
 
 def metadata_from_before_a_partition_went_and_came_back(broker: Broker, protocol: str) -> None:
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     before = a.metadata()
@@ -147,35 +128,35 @@ def metadata_from_before_a_partition_went_and_came_back(broker: Broker, protocol
     b.close()
     broker.settle(group, 2, a)
     for metadata in (before, meanwhile):
-        _commit(writer, topic, metadata, {kept: 2})
-        _commit(writer, topic, metadata, {moved: 3})
+        writer.transact(topic, metadata, {kept: 2})
+        writer.transact(topic, metadata, {moved: 3})
     broker.say_committed(group, topic, 0, 1)
 
 
 def metadata_of_a_member_that_left(broker: Broker, protocol: str) -> None:
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     left = a.metadata()
     a.close()
     # Of an empty group, and then of one that others are members of.
-    _commit(writer, topic, left, {0: 1})
+    writer.transact(topic, left, {0: 1})
     b = broker.member("b", group, topic, protocol)
     broker.settle(group, 2, b)
-    _commit(writer, topic, left, {0: 2})
+    writer.transact(topic, left, {0: 2})
     broker.say_committed(group, topic, 0)
 
 
 def offsets_of_a_partition_of_another_member(broker: Broker, protocol: str) -> None:
     """The broker takes them: it looks whether there is such a member, and not what that owns."""
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     b = broker.member("b", group, topic, protocol)
     broker.settle(group, 2, a, b)
-    _commit(writer, topic, a.metadata(), dict.fromkeys(b.assigned, 7))
+    writer.transact(topic, a.metadata(), dict.fromkeys(b.assigned, 7))
     broker.say_committed(group, topic, *sorted(b.assigned))
 
 
@@ -192,7 +173,7 @@ def plain_commit_of_a_partition_of_another_member(broker: Broker, protocol: str)
 def _leaving(broker: Broker, protocol: str, leave: Callable[[Writer, Member, str, object, list[int]], None]) -> None:
     """A second member comes, and *leave* is called while the first gives partitions up for it."""
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     before = a.metadata()
@@ -202,7 +183,7 @@ def _leaving(broker: Broker, protocol: str, leave: Callable[[Writer, Member, str
     a.tell()
     b.tell()
     broker.say_committed(group, topic, 0, 1)
-    _commit(writer, topic, a.metadata(), dict.fromkeys(a.assigned, 9))
+    writer.transact(topic, a.metadata(), dict.fromkeys(a.assigned, 9))
 
 
 def commit_while_partitions_are_revoked(broker: Broker, protocol: str) -> None:
@@ -210,7 +191,7 @@ def commit_while_partitions_are_revoked(broker: Broker, protocol: str) -> None:
     _leaving(
         broker,
         protocol,
-        lambda writer, member, topic, before, numbers: _commit(writer, topic, member.metadata(), dict.fromkeys(numbers, 5)),
+        lambda writer, member, topic, before, numbers: writer.transact(topic, member.metadata(), dict.fromkeys(numbers, 5)),
     )
 
 
@@ -218,7 +199,7 @@ def commit_with_metadata_from_before_they_are_revoked(broker: Broker, protocol: 
     _leaving(
         broker,
         protocol,
-        lambda writer, member, topic, before, numbers: _commit(writer, topic, before, dict.fromkeys(numbers, 5)),
+        lambda writer, member, topic, before, numbers: writer.transact(topic, before, dict.fromkeys(numbers, 5)),
     )
 
 
@@ -228,14 +209,14 @@ def plain_commits_in_callbacks(broker: Broker, protocol: str) -> None:
 
 def commit_in_close(broker: Broker, protocol: str) -> None:
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     before = a.metadata()
 
     def leave(numbers: list[int]) -> None:
-        _commit(writer, topic, a.metadata(), dict.fromkeys(numbers, 5))
-        _commit(writer, topic, before, dict.fromkeys(numbers, 6))
+        writer.transact(topic, a.metadata(), dict.fromkeys(numbers, 5))
+        writer.transact(topic, before, dict.fromkeys(numbers, 6))
         a.commit(dict.fromkeys(numbers, 7))
 
     a.leaving = leave
@@ -248,7 +229,7 @@ def commit_in_close(broker: Broker, protocol: str) -> None:
 def transaction_open_over_a_rebalance(broker: Broker, protocol: str) -> None:
     """A transaction belongs to no generation before its offsets are sent."""
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     writer.begin()
@@ -270,15 +251,15 @@ def transaction_open_over_a_rebalance(broker: Broker, protocol: str) -> None:
 def a_member_that_does_not_poll_keeps_its_partitions(broker: Broker, protocol: str) -> None:
     """Heartbeats go on without it, and others wait until it gives partitions up."""
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol)
     broker.settle(group, 2, a)
     before = a.metadata()
     b = broker.member("b", group, topic, protocol)
     broker.serve(1.5, b)
     broker.say("assigned to b", sorted(b.assigned))
-    _commit(writer, topic, before, {0: 1})
-    _commit(writer, topic, a.metadata(), {0: 2})
+    writer.transact(topic, before, {0: 1})
+    writer.transact(topic, a.metadata(), {0: 2})
     broker.settle(group, 2, a, b)
     a.tell()
     b.tell()
@@ -286,102 +267,38 @@ def a_member_that_does_not_poll_keeps_its_partitions(broker: Broker, protocol: s
 
 def a_member_that_polls_too_late_loses_its_partitions(broker: Broker, protocol: str) -> None:
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     short = {"max.poll.interval.ms": 1_000}
     a = broker.member("a", group, topic, protocol, kafka=short, session_timeout_ms=1_000)
     broker.settle(group, 2, a)
     before = a.metadata()
     broker.until(lambda: broker.group_members(group) == 0)
-    _commit(writer, topic, before, {0: 1})
-    _commit(writer, topic, a.metadata(), {0: 2})
+    writer.transact(topic, before, {0: 1})
+    writer.transact(topic, a.metadata(), {0: 2})
     a.commit({0: 3})
     broker.say_committed(group, topic, 0)
     a.leaving = lambda numbers: a.commit(dict.fromkeys(numbers, 4))
     broker.until(lambda: a.lost, [a])
     broker.settle(group, 2, a)
     a.tell()
-    _commit(writer, topic, a.metadata(), {0: 5})
+    writer.transact(topic, a.metadata(), {0: 5})
     broker.say_committed(group, topic, 0, 1)
 
 
 def a_member_that_polls_late_for_others(broker: Broker, protocol: str) -> None:
     """A little after its time is over, with one protocol it has left, and with the other it has fallen silent."""
     topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
+    writer = broker.ready("w")
     a = broker.member("a", group, topic, protocol, kafka={"max.poll.interval.ms": 1_000}, session_timeout_ms=1_000)
     broker.settle(group, 2, a)
     broker.pause(2.5)
     broker.say("members", broker.group_members(group))
-    _commit(writer, topic, a.metadata(), {0: 1})
+    writer.transact(topic, a.metadata(), {0: 1})
     a.commit({0: 2})
     broker.until(lambda: a.lost and bool(a.assigned), [a])
     broker.settle(group, 2, a)
     a.tell()
-    _commit(writer, topic, a.metadata(), {0: 3})
-
-
-def instance_is_taken_over(broker: Broker, protocol: str) -> None:
-    topic, group = broker.topic(2), broker.name("group")
-    writer = _ready(broker)
-    a = broker.member("a", group, topic, protocol, instance="one")
-    broker.settle(group, 2, a)
-    before = a.metadata()
-    b = broker.member("b", group, topic, protocol, instance="one")
-    broker.until(lambda: bool(a.errors or b.errors), [a, b])
-    broker.serve(0.3, a, b)
-    a.tell()
-    b.tell()
-    _commit(writer, topic, before, {0: 1})
-    _commit(writer, topic, a.metadata(), {0: 2})
-    a.commit({0: 3})
-    broker.say_committed(group, topic, 0)
-    broker.say_group(group)
-    b.commit({0: 4})
-    a.close()
-    broker.serve(0.5, b)
-    a.tell()
-    b.tell()
-    broker.say_group(group)
-    _commit(writer, topic, b.metadata(), {0: 5})
-    b.close()
-    broker.say_group(group)
-
-
-def instance_comes_back(broker: Broker, protocol: str) -> None:
-    """Within the time of its session it has what it had, and nobody else is disturbed."""
-    topic, group = broker.topic(2), broker.name("group")
-    a = broker.member("a", group, topic, protocol, instance="one")
-    broker.settle(group, 2, a)
-    b = broker.member("b", group, topic, protocol, instance="two")
-    broker.settle(group, 2, a, b)
-    had, other = sorted(a.assigned), b.metadata()
-    a.tell()
-    b.tell()
-    a.close()
-    broker.serve(0.5, b)
-    broker.say("still with b", len(b.assigned))
-    again = broker.member("again", group, topic, protocol, instance="one")
-    broker.until(lambda: bool(again.assigned), [again, b])
-    broker.settle(group, 2, again, b)
-    broker.say("the same", sorted(again.assigned) == had)
-    broker.say_group(group)
-    b.tell()
-    writer = _ready(broker)
-    _commit(writer, topic, other, {0: 1})
-
-
-def instance_does_not_come_back(broker: Broker, protocol: str) -> None:
-    """When its session is over, others get what it had."""
-    topic, group = broker.topic(2), broker.name("group")
-    a = broker.member("a", group, topic, protocol, instance="one", session_timeout_ms=1_000)
-    broker.settle(group, 2, a)
-    b = broker.member("b", group, topic, protocol, instance="two", session_timeout_ms=1_000)
-    broker.settle(group, 2, a, b)
-    left = a.metadata()
-    a.close()
-    broker.settle(group, 2, b)
-    broker.say_group(group)
-    _commit(_ready(broker), topic, left, {0: 1})
+    writer.transact(topic, a.metadata(), {0: 3})
 
 
 def session_that_is_too_short(broker: Broker, protocol: str) -> None:

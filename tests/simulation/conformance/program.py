@@ -87,6 +87,12 @@ class Broker:
         configuration = transactional_producer(self.settings(**values), transactional_id)
         return Writer(name, self._world.clients.producer(configuration), self._answers, self._world.now_s)
 
+    def ready(self, name: str) -> Writer:
+        """A transactional producer under an id of its own, initialised."""
+        made = self.transactional(name, self.name("id"))
+        made.init()
+        return made
+
     def plain(self, name: str, options: Mapping[str, Any] | None = None) -> Writer:
         """A producer without transactions."""
         configuration = {**plain_producer(self.settings()), **(options or {})}

@@ -58,6 +58,15 @@ class Writer:
     def abort(self) -> None:
         self._call("abort", lambda: self.producer.abort_transaction(WAIT_S))
 
+    def transact(self, topic: str, metadata: Any, offsets: Mapping[int, int]) -> None:
+        """A transaction as a worker has it: a record, offsets, commit; aborted where it is refused."""
+        self.begin()
+        self.write(topic, 0, "of the transaction")
+        self.flush()
+        self.offsets(metadata, topic, offsets)
+        self.commit()
+        self.abort()
+
     def purge(self) -> None:
         self._call("purge", self.producer.purge)
 

@@ -105,15 +105,19 @@ OFFSETS = (
     ),
     Mutant(
         "aborted-work-sent-again",
-        "Where a transaction was aborted, the same records go out once more with the group's metadata of now.",
+        "Where a transaction was aborted, its records go out again with the metadata of that moment, until they are taken.",
         (
             Change(
                 KafkaCarrier.commit,
                 "written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)",
-                "try:\n"
-                "    written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)\n"
-                "except Undone:\n"
-                "    written = self._writer.commit(outgoing, offsets, self._consumer, self._changelogs)",
+                "for _ in range(200):\n"
+                "    try:\n"
+                "        written = self._writer.commit(outgoing, offsets, self._consumer.client, self._changelogs)\n"
+                "        break\n"
+                "    except Undone:\n"
+                "        self._host.sleep(PAUSE_S)\n"
+                "else:\n"
+                "    raise Undone",
             ),
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from headrace_adapters.kafka.connection import (
     admin,
     client_logger,
     common,
+    connect,
     group_consumer,
     open_admin,
     open_consumer,
@@ -178,6 +180,16 @@ def test_clients_log_as_python_does_and_no_secret(
 def test_one_logger_has_one_filter() -> None:
     assert client_logger() is client_logger()
     assert len(client_logger().filters) == 1
+
+
+def test_who_connects_does_not_wait_long_for_brokers_that_are_away() -> None:
+    client = open_admin(admin(settings_of()))
+    begun_s = time.monotonic()
+
+    connect(client, "orders.jobs")
+    connect(object(), "orders.jobs")
+
+    assert time.monotonic() - begun_s < 5
 
 
 def test_an_admin_client_knows_why_nobody_answers() -> None:
