@@ -172,7 +172,7 @@ def store_error(
         return StoreError(f"{doing} failed at Kafka ({settings.servers}): {redacted(str(error), settings)}")
     if last is not None and timed_out(problem) and last.code() in _KIND_OF:
         problem = last
-    kind = _KIND_OF.get(problem.code(), _OTHER)
+    kind = _kind_of(problem)
     what, to_do = (text.replace("{app}", settings.app).replace("{group}", settings.group) for text in kind[:2])
     said = redacted(problem.str(), settings)
     return StoreError(f"{doing} failed at Kafka ({settings.servers}): {what} ({problem.name()}: {said}): {to_do}")
@@ -182,6 +182,17 @@ def request_error(admin: object, settings: KafkaSettings, doing: str, error: Kaf
     """The same for a request of *admin*: one that is watched knows why nothing came in time."""
     problem = KafkaError(KafkaError._TIMED_OUT) if isinstance(error, TimeoutError) else error
     return store_error(doing, problem, settings, admin.trouble() if isinstance(admin, WatchedAdmin) else None)
+
+
+def _kind_of(problem: KafkaError) -> _Kind:
+    kind = _KIND_OF.get(problem.code(), _OTHER)
+    if problem.code() == KafkaError._FATAL:
+        # A consumer says only that it is fatal, and in its text why.
+        said = problem.str()
+        for code, meant in _KIND_OF.items():
+            if KafkaError(code).str() in said:
+                return meant
+    return kind
 
 
 def timed_out(error: KafkaException | KafkaError) -> bool:

@@ -111,3 +111,10 @@ def test_no_secret_is_in_an_error() -> None:
     assert SECRET not in redacted(said, SETTINGS)
     assert SECRET not in str(store_error("reading", KafkaError(KafkaError._AUTHENTICATION, said), SETTINGS))
     assert SECRET not in str(store_error("reading", KafkaException(said), SETTINGS))
+
+
+@pytest.mark.parametrize("code", [KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID])
+def test_what_a_consumer_only_calls_fatal_is_told_by_its_text(code: int) -> None:
+    told = KafkaError(KafkaError._FATAL, f"Fatal consumer error: {KafkaError(code).str()}")
+
+    assert "'instance'" in str(store_error("reading jobs", told, SETTINGS))
