@@ -4,13 +4,14 @@ Everything that a step decided is written and acknowledged before the store is, 
 
     1. jobs, results, events, context values, dead letters        acknowledged by the brokers
     2. the coordination changelog                                 acknowledged
-    3. the local store (by the carrier)
-    4. the offsets of what was taken                              :meth:`Appends.settle`
+    3. which context values are gone                              acknowledged
+    4. the local store (by the carrier)
+    5. the offsets of what was taken                              :meth:`Appends.settle`
 
-Whatever stops a worker between two of these, the coordination changelog is never ahead of what it speaks of, and jobs
-are delivered again that may have been taken. The coordination records of one run and one step go out in one batch of the
-producer, which a broker appends whole or not at all, so a run is never half a step further. A step may so be decided
-twice: its events then stand twice in the history, under the same sequence numbers.
+Whatever stops a worker between two of these, the coordination changelog is never ahead of what it speaks of, nothing is gone
+that it still speaks of, and jobs are delivered again that may have been taken. The coordination records of one run and one
+step go out in one batch of the producer, which a broker appends whole or not at all, so a run is never half a step further.
+A step may so be decided twice: its events then stand twice in the history, under the same sequence numbers.
 """
 
 from __future__ import annotations
@@ -87,15 +88,26 @@ class Appends:
         written: dict[tuple[str, int], int] = {}
         producer = self._producer
         assert producer is not None, "the producer was not opened"
-        first: list[Outgoing] = []
-        last: list[Outgoing] = []
+        values: list[Outgoing] = []
+        states: list[Outgoing] = []
+        gone: list[Outgoing] = []
         for record in records:
-            (last if record.topic == self._coordination_topic else first).append(record)
-        self._write(producer, first, written)
+            if record.topic == self._coordination_topic:
+                states.append(record)
+            else:
+                (gone if record.value is None else values).append(record)
+        self._write(producer, values, written)
+        self._write_states(producer, states, written)
+        if gone:
+            self._write(producer, gone, written)
+        return {place: offset for place, offset in written.items() if place[0] in last_of}
+
+    def _write_states(self, producer: Producer, states: list[Outgoing], written: dict[tuple[str, int], int]) -> None:
+        """Coordination records, those of each run together in one batch."""
         part: list[Outgoing] = []
         size, run = 0, b""
         # What a step deletes stands behind what it puts, of all runs; here the records of each run stand together.
-        for record in sorted(last, key=_place):
+        for record in sorted(states, key=_place):
             found = _run_of(record)
             if size > BATCH_BYTES and found != run:
                 self._write(producer, part, written)
@@ -104,7 +116,6 @@ class Appends:
             size += len(record.key or b"") + len(record.value or b"")
             part.append(record)
         self._write(producer, part, written)
-        return {place: offset for place, offset in written.items() if place[0] in last_of}
 
     def _write(self, producer: Producer, records: list[Outgoing], written: dict[tuple[str, int], int]) -> None:
         """Write these, and wait until they are; the last one of a partition tells for those before it."""

@@ -117,6 +117,17 @@ def test_a_producer_that_fails_for_good_while_it_waits_leaves_the_commit_in_doub
     assert len(world.clients.producers) == 2
 
 
+def test_what_is_gone_of_a_context_is_told_after_the_state_that_speaks_of_it() -> None:
+    """Else a step that is decided again would begin with a context that its run has lost."""
+    world = World()
+
+    world.commit(Outgoing(CONTEXT, 0, b'["r","old"]', None), Outgoing(CONTEXT, 0, b'["r","new"]', b"1"), part("r", "a"))
+
+    order = [(call[1], call[2]) if call[0] == "produce" else call[0] for call in world.producer.calls]
+    assert [it[0] if it != "flush" else it for it in order] == [CONTEXT, "flush", COORDINATION, "flush", CONTEXT, "flush"]
+    assert [it[1] for it in order if it != "flush" and it[0] == CONTEXT] == [b"1", None]
+
+
 def test_a_producer_that_is_full_is_waited_for() -> None:
     world = World()
     world.producer.room = 2
