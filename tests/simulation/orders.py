@@ -59,8 +59,10 @@ class OrderBook:
         self._orders: dict[str, dict[str, list[Order]]] = {}
         for order in case.orders:
             self._orders.setdefault(order.when, {}).setdefault(order.run_id, []).append(order)
-        # Of a child: the run that was started, and its path in it.
-        self._roots: dict[str, tuple[str, str]] = {}
+        # Of a child, the run that started it and its node; and what was seen of children whose parents were not seen yet:
+        # partitions show what is committed each at a time of its own.
+        self._parents: dict[str, tuple[str, str]] = {}
+        self._apart: list[tuple[str, str, int, str]] = []
         self._times: Counter[tuple[str, str, str]] = Counter()
         self._seen: dict[str, int] = {}
 
@@ -81,16 +83,33 @@ class OrderBook:
         self._seen[run_id] = seq
         if isinstance(event, e.WaitOpened | e.WaitResumed):
             return self._at_wait(kind, run_id, seq, event.node)
+        due = self._all(kind, run_id)
         if isinstance(event, e.RunStarted) and event.parent is not None:
-            root, path = self._roots.get(event.parent.run_id, (event.parent.run_id, ""))
-            self._roots[run_id] = (root, f"{path}{event.parent.node_id}/")
-        return self._all(kind, run_id)
+            self._parents[run_id] = (event.parent.run_id, event.parent.node_id)
+            apart, self._apart = self._apart, []
+            for seen in apart:
+                due += self._at_wait(*seen)
+        return due
+
+    def _root_of(self, run_id: str) -> tuple[str, str] | None:
+        """The run that was started from outside, and the path in it that leads here; None where that is not known yet."""
+        path = ""
+        while run_id not in self._starts:
+            parent = self._parents.get(run_id)
+            if parent is None:
+                return None
+            run_id, path = parent[0], f"{parent[1]}/{path}"
+        return run_id, path
 
     def _all(self, when: str, run_id: str) -> list[Due]:
         return [self._due(order) for order in self._orders.get(when, {}).get(run_id, ())]
 
     def _at_wait(self, when: str, run_id: str, seq: int, node: str) -> list[Due]:
-        root, path = self._roots.get(run_id, (run_id, ""))
+        found = self._root_of(run_id)
+        if found is None:
+            self._apart.append((when, run_id, seq, node))
+            return []
+        root, path = found
         orders = self._orders.get(when, {}).get(root)
         if not orders:
             return []
