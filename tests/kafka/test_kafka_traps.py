@@ -376,7 +376,13 @@ async def test_trap_06_what_is_open_is_committed_before_partitions_go(
             await asyncio.to_thread(settled, workers)
             ((_, called),) = handed
     assert sorted(held.executed) == sorted((run_id, node_id) for run_id in runs for node_id in ("count_held", "count_then"))
-    assert called == ["begin_transaction", "consumer_group_metadata", "send_offsets_to_transaction", "commit_transaction"]
+    assert called == [
+        "begin_transaction",
+        "consumer_group_metadata",
+        "memberid",
+        "send_offsets_to_transaction",
+        "commit_transaction",
+    ]
     check(read_log(servers, app), {run_id: Expected("held", "completed", 3, 2) for run_id in runs})
 
 
