@@ -6,7 +6,7 @@ moved on and must take no notice. Outcomes come in the order in which executions
 
 from __future__ import annotations
 
-__all__ = ["HASTE", "Haste", "SimulatedExecutor", "entry_of", "outcome_of"]
+__all__ = ["HASTE", "SLUGGISH", "Haste", "SimulatedExecutor", "entry_of", "outcome_of"]
 
 import json
 import random
@@ -42,6 +42,7 @@ class Haste(NamedTuple):
 
 
 HASTE = Haste()
+SLUGGISH = Haste(slow=40, slow_us=3_000_000, stubborn=90, late_us=3_000_000)
 
 
 def _act(ctx: Context) -> Any:

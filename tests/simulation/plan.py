@@ -54,8 +54,8 @@ class Plan(NamedTuple):
     static: bool = False
     standby: int = 0
     slots: int = 100
-    slow_nodes: int = 5
-    """How many of a hundred executions take long."""
+    sluggish: bool = False
+    """Whether executions take long, and go on when they are cancelled."""
     runs_cached_max: int = 1_000
     delays_us: tuple[int, int] = (100, 1_000)
     markers_ms: tuple[int, int] = (1, 4)
@@ -90,7 +90,7 @@ def make_plan(seed: int) -> Plan:
         static=draw.random() < 0.15,
         standby=standby,
         slots=draw.choice((1, 2, 100, 100)),
-        slow_nodes=draw.choice((5, 5, 5, 60)),
+        sluggish=draw.random() < 0.25,
         runs_cached_max=draw.choice((1, 2, 1_000, 1_000)),
         delays_us=(500, 20_000) if slow else (50, draw.choice((300, 1_000, 4_000))),
         markers_ms=draw.choice(((0, 1), (1, 4), (5, 60), (0, 900))),
@@ -254,7 +254,7 @@ LEAST = {
     "static": False,
     "standby": 0,
     "slots": 100,
-    "slow_nodes": 5,
+    "sluggish": False,
     "runs_cached_max": 1_000,
     "delays_us": (100, 100),
     "markers_ms": (1, 1),

@@ -43,7 +43,7 @@ from .broker.server import Server, ServerOptions
 from .cases import Judge
 from .compilation import blueprint_of, plans_of
 from .disk import SimulatedDisk
-from .executor import HASTE, SimulatedExecutor
+from .executor import HASTE, SLUGGISH, SimulatedExecutor
 from .faults import TOMBSTONES_KEPT_MS, Faults
 from .kernel import Kernel, Process
 from .load import Load
@@ -146,7 +146,7 @@ class World:
         return SimulatedClients(self.kernel, self.server, self.network, process)  # type: ignore[return-value]
 
     def executor(self, process: Process, wake: Callable[[], None]) -> SimulatedExecutor:
-        haste = HASTE._replace(slow=self.plan.slow_nodes)
+        haste = SLUGGISH if self.plan.sluggish else HASTE
         return SimulatedExecutor(self.kernel, process, self.kernel.draw, self.plan.case.behaviours, haste, wake=wake)
 
     def plans(self) -> Plans:

@@ -6,11 +6,12 @@ __all__ = ["Place", "ask_offsets"]
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from headrace_adapters.kafka.clients import Admin
 from headrace_adapters.kafka.failures import request_error
 from headrace_adapters.kafka.passing import is_leaderless
 from headrace_adapters.kafka.settings import KafkaSettings
@@ -24,14 +25,8 @@ REQUEST_S: Final = 10.0
 AGAIN_S: Final = 0.05
 
 
-class Listing(Protocol):
-    """Any admin client."""
-
-    def list_offsets(self, partitions: dict[Any, Any], /, **options: Any) -> Mapping[Any, Future[Any]]: ...
-
-
 def ask_offsets(
-    admin: Listing,
+    admin: Admin | AdminClient,
     settings: KafkaSettings,
     doing: str,
     specs: Mapping[TopicPartition, Any],

@@ -78,8 +78,8 @@ TIMERS = (
         (
             Change(
                 Partition.open,
-                "self._parked = set(self._reader.parked_runs())",
-                "self._parked = set(self._reader.parked_runs())\nself._timers._horizon_ms = 2**62",
+                "self._parked = dict.fromkeys(self._reader.parked_runs())",
+                "self._parked = dict.fromkeys(self._reader.parked_runs())\nself._timers._horizon_ms = 2**62",
             ),
         ),
     ),
