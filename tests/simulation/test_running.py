@@ -57,7 +57,7 @@ def test_a_world_that_fails_is_told_with_its_command_the_smallest_like_it_and_it
     assert len(shrunk) < len(str(make_plan(failure.seed)))
     assert "faults=()" in shrunk
     assert "> produce" in told
-    assert "working on partitions" in told, "what the product logs is among the steps"
+    assert "log: info: partitions revoked" in told, "what the product logs is among the steps"
 
 
 def test_worlds_that_fail_are_counted_and_named() -> None:

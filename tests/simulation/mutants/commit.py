@@ -242,13 +242,17 @@ ENDS = (
         "appends-state-first",
         "Without transactions, the coordination state is written before what it speaks of.",
         (
-            Change(Appends.commit, "self._write(producer, first, written)", "pass"),
             Change(
                 Appends.commit,
-                "return {place: offset",
-                "self._write(producer, first, written)\nreturn {place: offset",
+                "self._write(producer, values, written)\nself._write_states(producer, states, written)",
+                "self._write_states(producer, states, written)\nself._write(producer, values, written)",
             ),
         ),
+    ),
+    Mutant(
+        "appends-tombstones-first",
+        "Without transactions, what is gone of a context is deleted before the state is written that speaks of it.",
+        (Change(Appends.commit, "(gone if record.value is None else values).append(record)", "values.append(record)"),),
     ),
     Mutant(
         "appends-offsets-first",
