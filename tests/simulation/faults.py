@@ -45,6 +45,12 @@ MOMENTS = (
     ("commit", True),
 )
 
+# The same where there are no transactions.
+MOMENTS_OF_APPENDS = (("produce", False), ("produce", True), ("commit offsets", False), ("commit offsets", True))
+
+# Who is frozen for so long is in the group no more.
+PAST_SESSION_MS = 2_000
+
 # Groups are without members for longer than any session before their offsets are forgotten.
 FORGOTTEN_MS = 2_500
 
@@ -129,9 +135,11 @@ class Faults:
 
     def _in_commit(self, fault: Fault, happen: Callable[[], None]) -> None:
         """Have something happen to a worker in the middle of one of its next transactions."""
-        skipped, moment = divmod(fault.amount, len(MOMENTS))
-        what, done = MOMENTS[moment]
-        name = self._machines[fault.machine].process.name
+        machine = self._machines[fault.machine]
+        moments = MOMENTS if machine.settings.guarantee == "exactly_once" else MOMENTS_OF_APPENDS
+        skipped, moment = divmod(fault.amount, len(moments))
+        what, done = moments[moment]
+        name = machine.process.name
 
         def struck() -> None:
             self._told(f"{name} is struck at {what!r}, {'done' if done else 'not done'}")
@@ -147,6 +155,18 @@ class Faults:
 
     def _stop_in_commit(self, fault: Fault) -> None:
         self._in_commit(fault, lambda: self._stop(fault))
+
+    def _freeze_in_rebalance(self, fault: Fault) -> None:
+        """Another worker comes, and this one stands still past its session with that news on its way to it."""
+        name = self._machines[fault.machine].process.name
+        others = [machine for machine in self._machines if machine.number != fault.machine]
+        if others:
+            other = others[fault.amount % len(others)]
+            longer = fault._replace(for_ms=max(fault.for_ms, PAST_SESSION_MS))
+            told = Strike(name, "heartbeat", 0, True, lambda: self._freeze(longer))
+            self._network.strike(Strike(other.process.name, "join", 0, False, lambda: self._network.strike(told)))
+            other.kill()
+            other.start_in(1_000)
 
     def _cut_off_in_commit(self, fault: Fault) -> None:
         self._in_commit(fault, lambda: self._cut_off(fault))
@@ -326,10 +346,10 @@ class Faults:
 KINDS: dict[str, Callable[[Faults, Fault], None]] = {
     name.removeprefix("_"): getattr(Faults, name)
     for name in (
-        "_kill", "_kill_in_commit", "_stop_in_commit", "_freeze_in_commit", "_cut_off_in_commit",
-        "_crash_before_write", "_crash_after_write", "_freeze", "_freeze_short", "_stop", "_cut_off", "_work_slowly",
-        "_power_loss", "_disk_lost", "_disk_stale", "_disk_foreign", "_clock_jump", "_outage", "_outage_in_commit",
-        "_brokers_move", "_lose_answers", "_lose_requests", "_be_slow", "_hold_markers", "_compact", "_expire_jobs",
-        "_forget_offsets",
+        "_kill", "_kill_in_commit", "_stop_in_commit", "_freeze_in_commit", "_freeze_in_rebalance",
+        "_cut_off_in_commit", "_crash_before_write", "_crash_after_write", "_freeze", "_freeze_short", "_stop",
+        "_cut_off", "_work_slowly", "_power_loss", "_disk_lost", "_disk_stale", "_disk_foreign", "_clock_jump",
+        "_outage", "_outage_in_commit", "_brokers_move", "_lose_answers", "_lose_requests", "_be_slow",
+        "_hold_markers", "_compact", "_expire_jobs", "_forget_offsets",
     )
 }  # fmt: skip

@@ -154,6 +154,7 @@ ON_MACHINES = {
     "kill": 10,
     "kill_in_commit": 6,
     "freeze_in_commit": 6,
+    "freeze_in_rebalance": 4,
     "cut_off_in_commit": 6,
     "crash_before_write": 4,
     "crash_after_write": 4,
@@ -191,7 +192,7 @@ AT_LEAST_ONCE = {
     kind: weight
     for kind, weight in EXACTLY_ONCE.items()
     if kind not in ("freeze", "cut_off", "outage", "be_slow", "lose_answers", "hold_markers")
-    and not kind.endswith("_in_commit")
+    and not (kind.endswith(("_in_commit", "_in_rebalance")) and kind != "kill_in_commit")
 }
 
 
