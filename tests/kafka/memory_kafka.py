@@ -252,6 +252,9 @@ class MemoryAdmin:
     def __init__(self, kafka: MemoryKafka) -> None:
         self._kafka = kafka
 
+    def list_topics(self, topic: str, timeout: float) -> None:
+        """Nothing: nobody leads anything."""
+
     def list_offsets(self, partitions: Mapping[Any, Any], **options: Any) -> dict[Any, Future[Any]]:
         committed = options["isolation_level"] == IsolationLevel.READ_COMMITTED
         with self._kafka.changed:

@@ -266,6 +266,9 @@ class ScriptedAdmin(Scripted):
         self.hangs = False
         self._open: list[Callable[[], None]] = []
 
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self._call("list_topics", topic, timeout)
+
     def answer(self) -> None:
         """Answer everything that was asked meanwhile, with what was so when it was asked."""
         waiting, self._open = self._open, []

@@ -7,6 +7,7 @@ installation go before.
 from __future__ import annotations
 
 __all__ = [
+    "Lister",
     "WatchedAdmin",
     "admin",
     "client_logger",
@@ -24,7 +25,7 @@ __all__ = [
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
@@ -180,15 +181,20 @@ def open_producer(config: Config) -> Producer:
     return _open(RaisingProducer, config)
 
 
-def connect(client: object, topic: str) -> None:
-    """Have a new admin client find out who leads *topic*, unless it is one that a test has made up.
+class Lister(Protocol):
+    """Whoever can list topics."""
+
+    def list_topics(self, topic: str, timeout: float) -> Any: ...
+
+
+def connect(client: Lister, topic: str) -> None:
+    """Have a new admin client find out who leads *topic*.
 
     Else, where it is first asked for offsets, the question who leads the partitions may go out on a connection that is given
     up for a better one, and is repeated three seconds later. Where nobody is reached, the next call says so.
     """
-    if isinstance(client, AdminClient):
-        with suppress(KafkaException):
-            client.list_topics(topic, CONNECT_S)
+    with suppress(KafkaException):
+        client.list_topics(topic, CONNECT_S)
 
 
 def open_admin(config: Config, logger: logging.Logger | None = None) -> WatchedAdmin:

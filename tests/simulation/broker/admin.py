@@ -124,6 +124,9 @@ class SimulatedAdmin:
         self._server = context.server
         self._line: Line = context.line()
 
+    def list_topics(self, topic: str, timeout: float) -> None:
+        """Nothing: who leads what is known to every client here."""
+
     def _ask(
         self,
         what: str,
