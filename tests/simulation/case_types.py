@@ -5,9 +5,9 @@ Values stand here decoded (whatever JSON knows), and texts decide what is done: 
 
 from __future__ import annotations
 
-__all__ = ["UNKNOWN", "Case", "Entry", "Expectation", "Order", "RunStart", "Size", "Unknown", "keep_runs"]
+__all__ = ["UNKNOWN", "Case", "Entry", "Expectation", "Order", "RunStart", "Size", "Unknown", "fewer_runs", "keep_runs"]
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -137,6 +137,16 @@ def keep_runs(case: Case, run_ids: Container[str]) -> Case:
         # The id of a child begins with that of the run that was started.
         {run_id: expected for run_id, expected in case.expected.items() if run_id.partition("/")[0] in run_ids},
     )
+
+
+def fewer_runs(case: Case) -> Iterator[Case]:
+    """The case with one of its runs only, and without one of them."""
+    run_ids = [start.run_id for start in case.starts]
+    if len(run_ids) > 1:
+        for run_id in run_ids:
+            yield keep_runs(case, [run_id])
+        for run_id in run_ids:
+            yield keep_runs(case, [other for other in run_ids if other != run_id])
 
 
 def implementations_of(blueprint: dict[str, Any]) -> list[str]:

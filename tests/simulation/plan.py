@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .case_types import Case, Size, keep_runs
+from .case_types import Case, Size, fewer_runs, keep_runs
 from .cases import make_case
 
 FAULTY_MS = 4_000
@@ -216,12 +216,8 @@ def smaller(plan: Plan) -> Iterator[Plan]:
     if half:
         yield plan._replace(faults=plan.faults[half:])
         yield plan._replace(faults=plan.faults[:half])
-    run_ids = [start.run_id for start in plan.case.starts]
-    if len(run_ids) > 1:
-        for run_id in run_ids:
-            yield plan._replace(case=keep_runs(plan.case, [run_id]))
-        for run_id in run_ids:
-            yield plan._replace(case=keep_runs(plan.case, [other for other in run_ids if other != run_id]))
+    for case in fewer_runs(plan.case):
+        yield plan._replace(case=case)
     yield from _without_one(plan)
     for name, least in LEAST.items():
         if getattr(plan, name) != least:

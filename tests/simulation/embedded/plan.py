@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from tests.simulation.case_types import Case, Size, keep_runs
+from tests.simulation.case_types import Case, Size, fewer_runs
 from tests.simulation.cases import make_case
 
 LONG_MS: Final = 1_000 * 24 * 3_600_000
@@ -139,12 +139,8 @@ def smaller(plan: Plan) -> Iterator[Plan]:
     if half:
         yield plan._replace(faults=plan.faults[half:])
         yield plan._replace(faults=plan.faults[:half])
-    run_ids = [start.run_id for start in plan.case.starts]
-    if len(run_ids) > 1:
-        for run_id in run_ids:
-            yield plan._replace(case=keep_runs(plan.case, [run_id]))
-        for run_id in run_ids:
-            yield plan._replace(case=keep_runs(plan.case, [other for other in run_ids if other != run_id]))
+    for case in fewer_runs(plan.case):
+        yield plan._replace(case=case)
     for at in range(len(plan.faults)):
         yield plan._replace(faults=plan.faults[:at] + plan.faults[at + 1 :])
     orders, starts = plan.case.orders, plan.case.starts
