@@ -10,12 +10,11 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 from .compilation import share_compilation
+from .processes import process_pool
 from .shrink import shrink
 
 # A world that takes so long has met a loop that does not end; a small one takes some hundredths of that.
@@ -122,7 +121,8 @@ def run_many(kind: Kind, seeds: range, jobs: int = 1, within_s: float | None = N
     """Run the worlds of *seeds*, in order, until the time is over or so many have failed. *worlds* are the first ones."""
     until_s = time.time() + (within_s if within_s is not None else 10**9)
     ran = Ran(0, 0.0, [])
-    chunks = [range(start, min(start + CHUNK, seeds.stop)) for start in range(seeds.start, seeds.stop, CHUNK)]
+    # One by one: a range of seeds may have no end that matters.
+    chunks = (range(start, min(start + CHUNK, seeds.stop)) for start in range(seeds.start, seeds.stop, CHUNK))
     for part in _parts(kind, chunks, jobs, until_s):
         ran = Ran(ran.worlds + part.worlds, ran.seconds + part.seconds, ran.failures + part.failures)
         if len(ran.failures) >= failures_max:
@@ -130,20 +130,18 @@ def run_many(kind: Kind, seeds: range, jobs: int = 1, within_s: float | None = N
     return ran
 
 
-def _parts(kind: Kind, chunks: list[range], jobs: int, until_s: float) -> Iterable[Ran]:
+def _parts(kind: Kind, chunks: Iterator[range], jobs: int, until_s: float) -> Iterable[Ran]:
     if jobs == 1:
         for chunk in chunks:
             if time.time() > until_s:
                 return
             yield _run_chunk(kind, chunk, until_s)
         return
-    # Whoever runs this may have threads of clients, which no fork survives.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = iter(chunks)
+    with process_pool(jobs) as pool:
         running: list[Any] = []
         try:
             while True:
-                while len(running) < 2 * jobs and time.time() < until_s and (chunk := next(waiting, None)) is not None:
+                while len(running) < 2 * jobs and time.time() < until_s and (chunk := next(chunks, None)) is not None:
                     running.append(pool.submit(_run_chunk, kind, chunk, until_s))
                 if not running:
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -12,6 +13,7 @@ import pytest
 from headrace_adapters.kafka.job_log import JobLog
 
 from .plan import Plan, make_plan, smaller
+from .processes import ROOT
 from .running import KINDS, Failure, report, run_many, run_one, silent
 from .shrink import shrink
 from .world import run_plan
@@ -67,6 +69,14 @@ def test_worlds_that_fail_are_counted_and_named() -> None:
 
     assert ran.worlds == 3
     assert failure.seed in [known.seed for known in ran.failures]
+
+
+def test_several_processes_run_the_same_worlds_wherever_tests_are_imported_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place not in ("", ROOT)])
+
+    ran = run_many(KAFKA, range(1, 9), jobs=2)
+
+    assert (ran.worlds, ran.failures) == (8, [])
 
 
 def test_a_number_of_worlds_ends_when_the_time_is_over() -> None:

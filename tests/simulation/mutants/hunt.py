@@ -7,10 +7,10 @@ __all__ = ["SEEDS", "Find", "hunt", "sort_of"]
 import re
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Future
 from typing import NamedTuple
 
+from tests.simulation.processes import process_pool
 from tests.simulation.running import CHUNK, KINDS, Failure, run_one
 
 from .catalogue import named
@@ -48,7 +48,7 @@ def _chunks(name: str, seeds: range, jobs: int) -> Iterator[Find]:
         for chunk in chunks:
             yield hunt_chunk(name, chunk)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with process_pool(jobs) as pool:
         waiting = iter(chunks)
         running: list[Future[Find]] = []
         try:
