@@ -187,10 +187,11 @@ def _check_expected(judged: Judged, result: RunResult, expected: Expectation, *,
             assert done <= number, f"{node} has {done} completions, and may have {number} at most"
         return
     assert result.status in expected.statuses, f"it must be {' or '.join(expected.statuses)}; errors: {result.errors}"
+    if not context:
+        return  # What depends on a context that may have been changed twice is not known.
     if expected.output is not UNKNOWN:
         assert result.output == expected.output, f"its output is {result.output!r}, and must be {expected.output!r}"
-    if context:
-        _check_context(result.context, expected)
+    _check_context(result.context, expected)
     for node, value in expected.outputs.items():
         assert node in judged.outputs, f"{node} has no output, and must have {value!r}"
         output = decode(judged.outputs[node])

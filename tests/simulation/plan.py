@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .case_types import Case, Size, fewer_runs, keep_runs
+from .case_types import Case, Size, children_of, fewer_runs, keep_runs
 from .cases import make_case
 
 FAULTY_MS = 4_000
@@ -133,12 +133,15 @@ def _handed_over(plan: Plan, draw: random.Random) -> Plan:
 
 
 def _without_answers(case: Case) -> Case:
-    """The case without runs that somebody answers who has read in the history that they ask.
+    """The case without runs that somebody answers who has read in the history that they ask, and without families.
 
-    Where a step may be decided twice, history tells of waits that are not open any more, and then open again.
+    Where a step may be decided twice, history tells of waits that are not open any more, and then open again; and a parent
+    that starts its child once more may be refused (docs/kafka.md).
     """
     asked = {order.run_id for order in case.orders if order.when in ("open", "resumed", "begun", "paused")}
-    return keep_runs(case, [start.run_id for start in case.starts if start.run_id not in asked])
+    parents = {blueprint["id"] for blueprint in case.blueprints if children_of(blueprint)}
+    alone = [start.run_id for start in case.starts if start.flow not in parents and start.run_id not in asked]
+    return keep_runs(case, alone)
 
 
 def _later(case: Case, after_ms: int) -> Case:

@@ -149,8 +149,16 @@ class JobConsumer:
         for number in numbers:
             self._given_to.pop(number, None)
         self.gained = [number for number in self.gained if number not in numbers]
-        self._fetched = deque(message for message in self._fetched if message.partition() not in numbers)
+        self._drop_fetched(numbers)
         self._released(numbers)
+
+    def _drop_fetched(self, numbers: list[int]) -> None:
+        """Records of these are not for this worker, or come again; what is wrong with the client stays to be told.
+
+        An error of the client as a whole comes once, and as one of partition 0.
+        """
+        kept = (message for message in self._fetched if message.error() is not None or message.partition() not in numbers)
+        self._fetched = deque(kept)
 
     # What the loop asks for.
 
@@ -197,14 +205,14 @@ class JobConsumer:
             if number not in self.reading:
                 self._astray.discard(number)
             elif self._seek(number, self._begun[number]):
-                self._fetched = deque(message for message in self._fetched if message.partition() != number)
+                self._drop_fetched([number])
 
     def stop_reading(self, numbers: Iterable[int]) -> None:
         """Read these no more until :meth:`begin`; they stay assigned."""
         stopped = [number for number in numbers if number in self.reading]
         self.client.pause([TopicPartition(self._topic, number) for number in stopped])
         self.reading.difference_update(stopped)
-        self._fetched = deque(message for message in self._fetched if message.partition() not in stopped)
+        self._drop_fetched(stopped)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until there is a record, or until the time is over."""

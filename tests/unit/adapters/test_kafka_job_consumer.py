@@ -413,3 +413,17 @@ def test_a_partition_that_went_astray_is_read_when_it_can_be_sought(world: World
     assert world.polled() == [], "nothing is read before it is sought"
     world.comes((0, 5))
     assert world.polled() == [(0, 5)]
+
+
+def test_an_error_of_the_client_is_told_even_where_the_records_beside_it_are_dropped(world: World) -> None:
+    """It comes once: whoever dropped it would wait for ever."""
+    world.given(0)
+    world.comes((0, 0))
+    world.client.coming.append(Record(None, 0, -1, problem=KafkaError(KafkaError._FATAL, "fenced")))
+    world.jobs.wait(0.1)
+    world.jobs.poll(0)
+
+    world.jobs.stop_reading([0])
+
+    with pytest.raises(StoreError, match="fenced"):
+        world.jobs.poll(10)
