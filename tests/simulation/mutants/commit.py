@@ -221,11 +221,7 @@ ENDS = (
         "fetched-kept-when-undone",
         "After a transaction that was undone, a record that had been fetched is taken, and taken again when it comes again.",
         (
-            Change(
-                JobConsumer.stop_reading,
-                "self._fetched = deque(message for message in self._fetched if message.partition() not in stopped)",
-                "pass",
-            ),
+            Change(JobConsumer.stop_reading, "self._drop_fetched(stopped)", "pass"),
             Change(
                 JobConsumer._is_job,
                 "if number not in self.reading or number in self._astray:",
