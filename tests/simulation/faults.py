@@ -73,6 +73,8 @@ class Faults:
         self._server = server
         self._network = network
         self._layout = layout
+        # The group of the workers has the name of the app.
+        self._group = layout.jobs.partition(".")[0]
         self._machines = machines
         self._observer = observer
         self._told = told
@@ -320,7 +322,7 @@ class Faults:
 
     def _expire_jobs(self, fault: Fault) -> None:
         """Retention takes jobs that were taken long ago."""
-        for number, committed in self._observer.committed(self._layout.jobs.partition(".")[0]).items():
+        for number, committed in self._observer.committed(self._group).items():
             if committed:
                 place = (self._layout.jobs, number)
                 before = committed - fault.amount % committed if fault.amount % 3 else committed
@@ -335,7 +337,7 @@ class Faults:
             machine.kill()
 
         def come_back() -> None:
-            self._server.delete_group_offsets(self._layout.jobs.partition(".")[0])
+            self._server.delete_group_offsets(self._group)
             for machine in stopped:
                 machine.wanted = True
                 machine.start()

@@ -9,12 +9,14 @@ import logging
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from .compilation import share_compilation
-from .processes import process_pool
+from .processes import in_order
 from .shrink import shrink
 
 # A world that takes so long has met a loop that does not end; a small one takes some hundredths of that.
@@ -103,7 +105,7 @@ def _failure(kind: Kind, seed: int, run: Callable[[], None]) -> Failure | None:
     return None
 
 
-def _run_chunk(kind: Kind, seeds: range, until_s: float) -> Ran:
+def _run_chunk(kind: Kind, until_s: float, seeds: range) -> Ran:
     begun_s = time.monotonic()
     failures: list[Failure] = []
     worlds = 0
@@ -123,31 +125,12 @@ def run_many(kind: Kind, seeds: range, jobs: int = 1, within_s: float | None = N
     ran = Ran(0, 0.0, [])
     # One by one: a range of seeds may have no end that matters.
     chunks = (range(start, min(start + CHUNK, seeds.stop)) for start in range(seeds.start, seeds.stop, CHUNK))
-    for part in _parts(kind, chunks, jobs, until_s):
+    in_time = takewhile(lambda _: time.time() < until_s, chunks)
+    for part in in_order(partial(_run_chunk, kind, until_s), in_time, jobs, ahead=2 * jobs):
         ran = Ran(ran.worlds + part.worlds, ran.seconds + part.seconds, ran.failures + part.failures)
         if len(ran.failures) >= failures_max:
             break
     return ran
-
-
-def _parts(kind: Kind, chunks: Iterator[range], jobs: int, until_s: float) -> Iterable[Ran]:
-    if jobs == 1:
-        for chunk in chunks:
-            if time.time() > until_s:
-                return
-            yield _run_chunk(kind, chunk, until_s)
-        return
-    with process_pool(jobs) as pool:
-        running: list[Any] = []
-        try:
-            while True:
-                while len(running) < 2 * jobs and time.time() < until_s and (chunk := next(chunks, None)) is not None:
-                    running.append(pool.submit(_run_chunk, kind, chunk, until_s))
-                if not running:
-                    return
-                yield running.pop(0).result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def report(failure: Failure) -> str:

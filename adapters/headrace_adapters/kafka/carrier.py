@@ -289,12 +289,15 @@ class KafkaCarrier(Carrier):
         self._restored = [known for known in self._restored if known.number not in numbers]
         self._restorer.drop(numbers)
         self._log.forget(numbers)
+        self._forget(numbers)
         for number in numbers:
-            self._beginning.pop(number, None)
-            self._unsettled.pop(number, None)
-            self._committed.pop(number, None)
-            self._copied.pop(number, None)
             self._watcher.left(number)
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        """How far these partitions are is no longer known here, or no longer true."""
+        for number in numbers:
+            for known in (self._beginning, self._unsettled, self._committed, self._copied):
+                known.pop(number, None)
 
     def _read_again(self) -> None:
         """After a transaction that was undone: everything since the last commit comes again."""
@@ -311,11 +314,7 @@ class KafkaCarrier(Carrier):
         self._owner.drop(numbers)
         self._consumer.stop_reading(numbers)
         self._log.go_back({})
-        for number in numbers:
-            self._beginning.pop(number, None)
-            self._unsettled.pop(number, None)
-            self._committed.pop(number, None)
-            self._copied.pop(number, None)
+        self._forget(numbers)
         self._consumer.gained += [number for number in numbers if number in self._consumer.assigned]
 
     def close(self) -> None:

@@ -89,14 +89,14 @@ class JobConsumer:
             client.incremental_assign(starts)
             client.pause(starts)
             member = client.memberid() or ""
-            self._take_back([number for number in sorted(self.assigned) if self._given_to[number] != member])
+            self._take_back(self._lost(member), member)
             self.assigned.update(numbers)
             self._given_to.update(dict.fromkeys(numbers, member))
             self.gained += numbers
         except BaseException as error:  # noqa: BLE001 (raised from poll)
             self._error = self._error or error
 
-    def _take_back(self, numbers: list[int]) -> None:
+    def _take_back(self, numbers: list[int], member: str) -> None:
         """These are still this worker's, or are so again; others may have had them since it was last known."""
         if numbers:
             _LOGGER.warning(
@@ -105,23 +105,22 @@ class JobConsumer:
             self._owner.drop(numbers)
             self.stop_reading(numbers)
             self._released(numbers)
-            self._given_to.update(dict.fromkeys(numbers, self.client.memberid() or ""))
+            self._given_to.update(dict.fromkeys(numbers, member))
             self.gained += numbers
 
     def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         self._leave(client, partitions, self._hand_over, "revoked")
 
     def _hand_over(self, numbers: list[int]) -> None:
-        lost = self._lost()
+        lost = self._lost(self.client.memberid() or "")
         if lost:
             _LOGGER.warning("partitions %s are dropped, because others may have them already", lost)
             self._owner.drop([number for number in numbers if number in lost])
         if kept := [number for number in numbers if number not in lost]:
             self._owner.hand_over(kept)
 
-    def _lost(self) -> list[int]:
-        """The partitions that are assigned as far as librdkafka knows, and were given to a member that this is no longer."""
-        member = self.client.memberid() or ""
+    def _lost(self, member: str) -> list[int]:
+        """The partitions that are assigned as far as librdkafka knows, and were given to another member than *member*."""
         return [number for number in sorted(self.assigned) if self._given_to[number] != member]
 
     def _on_lost(self, client: Consumer, partitions: list[TopicPartition]) -> None:
@@ -170,7 +169,7 @@ class JobConsumer:
         """
         metadata = self.client.consumer_group_metadata()
         # Looked at afterwards: whatever the member was when the metadata was taken, it is not older than this.
-        if lost := self._lost():
+        if lost := self._lost(self.client.memberid() or ""):
             told = f"partitions {lost} were given to a member that this worker no longer is"
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID, told, txn_requires_abort=True))
         return metadata

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["ASSIGN", "REVOKE", "GroupMember", "Rebalance", "State"]
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ _COMPLETING = (State.WAIT_UNASSIGN_TO_COMPLETE, State.WAIT_INCR_UNASSIGN_TO_COMP
 TICK_US = 500_000
 
 
-class GroupMember:
+class GroupMember(ABC):
     """See the module's text. *tell* takes what the application is to be told of."""
 
     def __init__(
@@ -107,29 +108,29 @@ class GroupMember:
     cooperative: bool | None = None
     """Whether rebalances are incremental; None where that is not known yet."""
 
+    @abstractmethod
     def begin(self) -> None:
         """Start joining."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rejoin(self) -> None:
         """All that was to be given up is given up; join again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """Send word that it leaves."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tick(self) -> None:
         """Some time has passed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def has_joined(self) -> bool:
         """Whether the group knows of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assign_done(self) -> None:
         """The application has been told of everything, and has called ``assign``."""
-        raise NotImplementedError
 
     # Time.
 
@@ -165,9 +166,9 @@ class GroupMember:
             self.tell(Message.problem(KafkaError(KafkaError._MAX_POLL_EXCEEDED)))
             self.poll_exceeded()
 
+    @abstractmethod
     def poll_exceeded(self) -> None:
         """The application has not polled for too long."""
-        raise NotImplementedError
 
     def may_join(self) -> bool:
         """A member that did not poll in time joins again when it polls."""
@@ -336,7 +337,7 @@ class GroupMember:
         self.rejoin()
         return True
 
-    def join_at_once(self) -> None:
+    def join_at_once(self) -> None:  # noqa: B027 (members of one protocol have turns to wait for, and others have none)
         """The next join does not wait for its turn."""
 
     # The end.

@@ -6,11 +6,10 @@ __all__ = ["SEEDS", "Find", "hunt", "sort_of"]
 
 import re
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple
 
-from tests.simulation.processes import process_pool
+from tests.simulation.processes import in_order
 from tests.simulation.running import CHUNK, KINDS, Failure, run_one
 
 from .catalogue import named
@@ -35,31 +34,12 @@ class Find(NamedTuple):
 def hunt(name: str, seeds: range = SEEDS, jobs: int = 1) -> Find:
     """Run the worlds of *seeds* with the mistake in the product, in order, until one fails that does not fail without it."""
     begun_s, seconds = time.monotonic(), 0.0
-    for chunk in _chunks(name, seeds, jobs):
+    chunks = (range(start, min(start + CHUNK, seeds.stop)) for start in range(seeds.start, seeds.stop, CHUNK))
+    for chunk in in_order(partial(hunt_chunk, name), chunks, jobs, ahead=jobs):
         seconds += chunk.seconds
         if chunk.failure is not None:
             return Find(name, chunk.failure, chunk.failure.seed - seeds.start + 1, seconds)
     return Find(name, None, len(seeds), max(seconds, time.monotonic() - begun_s))
-
-
-def _chunks(name: str, seeds: range, jobs: int) -> Iterator[Find]:
-    chunks = [range(start, min(start + CHUNK, seeds.stop)) for start in range(seeds.start, seeds.stop, CHUNK)]
-    if jobs == 1:
-        for chunk in chunks:
-            yield hunt_chunk(name, chunk)
-        return
-    with process_pool(jobs) as pool:
-        waiting = iter(chunks)
-        running: list[Future[Find]] = []
-        try:
-            while True:
-                while len(running) < jobs and (part := next(waiting, None)) is not None:
-                    running.append(pool.submit(hunt_chunk, name, part))
-                if not running:
-                    return
-                yield running.pop(0).result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def hunt_chunk(name: str, seeds: range) -> Find:
