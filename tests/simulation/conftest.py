@@ -9,7 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.process.saying import say
+
 from .running import Kind, Ran, report, run_many
+
+__all__ = ["run_worlds", "say"]
 
 # How long fresh worlds of one kind are run where nobody says which ones.
 HERE_S = 10.0
@@ -19,11 +23,9 @@ _SEEDS = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @pytest.fixture
-def run_worlds(request: pytest.FixtureRequest) -> Callable[[Kind], None]:
+def run_worlds(request: pytest.FixtureRequest, say: Callable[[str], None]) -> Callable[[Kind], None]:
     """Runs the worlds of a kind that were asked for, says which ones they were, and fails with the first that failed."""
     option = request.config.option
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
 
     def run(kind: Kind) -> None:
         within_s: float | None = None
@@ -37,8 +39,7 @@ def run_worlds(request: pytest.FixtureRequest) -> Callable[[Kind], None]:
             within_s = IN_CI_S[kind.name] if os.environ.get("CI") else HERE_S
         jobs = min(option.jobs, len(seeds))
         ran = run_many(kind, seeds, jobs, within_s)
-        with capture.global_and_fixture_disabled():
-            terminal.write_line(f"\n{_told(kind, seeds, ran)}")
+        say(_told(kind, seeds, ran))
         if ran.failures:
             pytest.fail("\n\n".join([report(ran.failures[0]), *map(str, ran.failures[1:])]), pytrace=False)
         assert ran.worlds, "no world was run"

@@ -73,8 +73,6 @@ class Machine:
         self.process.alive = False
         self.loop: WorkerLoop | None = None
         self.carrier: KafkaCarrier | None = None
-        self.deaths = 0
-        """How often its worker gave up by itself."""
         self._task: Task | None = None
         self._graceless = False
         self._stopping = False
@@ -129,7 +127,6 @@ class Machine:
         try:
             self._run(process)
         except StoreError as error:
-            self.deaths += 1
             self._world.found(error, self)
             self.start_in(SUPERVISED_US)
         except Exception as error:  # noqa: BLE001 (a defect, which ends the world)

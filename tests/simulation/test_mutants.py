@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -41,11 +42,9 @@ def test_every_mistake_has_a_name_and_a_sentence_of_its_own() -> None:
 
 
 @pytest.mark.slow
-def test_a_mistake_is_found_by_one_of_the_first_worlds(hunted: Mutant, request: pytest.FixtureRequest) -> None:
+def test_a_mistake_is_found_by_one_of_the_first_worlds(
+    hunted: Mutant, request: pytest.FixtureRequest, say: Callable[[str], None]
+) -> None:
     found = hunt(hunted.name, SEEDS, request.config.option.jobs)
     assert found.failure is not None, f"{hunted}: none of {found.worlds} worlds has found it: {hunted.what}"
-
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        terminal.write_line(f"\n{hunted}: seed {found.failure.seed}, {found.seconds:.1f} s, {sort_of(found.failure)}")
+    say(f"{hunted}: seed {found.failure.seed}, {found.seconds:.1f} s, {sort_of(found.failure)}")

@@ -349,10 +349,6 @@ class GroupMember(ABC):
         self.leave()
         return True
 
-    def leave_after_revoke(self) -> None:
-        """Leave when everything is given up."""
-        self._leaves_then = True
-
     def close(self) -> None:
         """Begin to leave. The application is told of what it has to give up, and then calls ``ending_call``."""
         self.closing = True
